@@ -1,0 +1,2 @@
+//! Placeholder, filled in by the first commit of this crate.
+fn main() {}
