@@ -1,0 +1,3 @@
+//! The names an architecture must define, and the one architecture there is.
+
+pub mod x86;

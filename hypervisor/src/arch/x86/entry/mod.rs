@@ -1,0 +1,3 @@
+//! Ways into the hypervisor: exceptions, interrupts and guest calls.
+
+pub mod cpuinfo;
