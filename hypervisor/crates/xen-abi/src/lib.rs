@@ -1,12 +1,38 @@
 //! The Xen 4.17 ABI as published in its MIT-licensed public headers, typed once.
 //!
-//! One module per public header; names follow the headers in Rust's case. Used by the hypervisor, the
-//! toolstack and the test guests alike. Every struct has its size and offsets asserted at compile time.
+//! One module per public header; names follow the headers in Rust's case: `XENMEM_populate_physmap` is
+//! [`memory::POPULATE_PHYSMAP`], `struct xen_domctl_createdomain` is [`domctl::CreateDomain`]. Used by the hypervisor,
+//! the toolstack and the test guests alike. Every struct has explicit padding and its size and offsets asserted at
+//! compile time; `tests/layout.rs` compares them and every constant with the C headers where those are installed.
+//!
+//! | what | where |
+//! |---|---|
+//! | identifiers, page size | [`types`] |
+//! | errors | [`errno`] |
+//! | guest handles, unions | [`handle`] |
+//! | hypercall numbers | [`hypercall`] |
+//! | virtual interrupts, VM assists; re-exports the next three | [`xen`] |
+//! | PV page tables, multicall | [`mmu`] |
+//! | vcpu info, shared info, time | [`shared`] |
+//! | PV start info | [`start_info`] |
+//! | registers, selectors, address-space layout | [`arch_x86`] |
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod macros;
+
+pub mod arch_x86;
 pub mod errno;
+pub mod handle;
+pub mod hypercall;
+pub mod layout;
+pub mod mmu;
+pub mod shared;
+pub mod start_info;
 pub mod types;
+pub mod xen;
 
 pub use errno::Errno;
+pub use handle::{DomainHandle, GuestHandle, GuestHandle64, Payload, Payload32};
 pub use types::{DomId, Gfn, GrantRef, Mfn, Pfn, Pirq, Port, VcpuId};
