@@ -1,1 +1,17 @@
-//! Placeholder, filled in by the first commit of this crate.
+//! Everything around the hypervisor: fetches Debian's parts, lays out a host, makes its initrd and boot image, and runs it in an emulator.
+//!
+//! [`machine::Machine`] is what a test talks to; [`host::HostSpec`] says what is booted. The command line is `bin/xtask.rs`.
+
+pub mod cpio;
+pub mod debian;
+pub mod elf;
+pub mod error;
+pub mod host;
+pub mod initrd;
+pub mod kernel;
+pub mod machine;
+pub mod paths;
+pub mod qemu;
+pub mod run;
+
+pub use error::{Context, Result};

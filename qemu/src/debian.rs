@@ -1,0 +1,100 @@
+//! Debian packages as a source of files: downloaded with apt, unpacked below `target/cache`, never installed.
+
+use crate::{Context, Result, paths};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Debian's Xen 4.17, the reference that both halves of Corten are held against.
+pub const XEN: &[&str] = &[
+    "xen-hypervisor-4.17-amd64",
+    "xen-utils-4.17",
+    "xenstore-utils",
+    "xen-utils-common",
+    "libxenmisc4.17",
+];
+
+/// Runs a command to its end; its output appears in the error only.
+pub fn quietly(command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let out = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .context(&shown)?;
+    if out.status.success() {
+        return Ok(String::from_utf8_lossy(&out.stdout).into_owned());
+    }
+    let text = String::from_utf8_lossy(&out.stderr);
+    Err(format!("{shown} failed ({}):\n{}", out.status, text.trim_end()).into())
+}
+
+/// `packages` with their dependencies, as far as the machine does not have them, unpacked into one root directory named `name`.
+///
+/// Idempotent: a stamp file holds the list of packages, written last.
+pub fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let root = paths::cache().join(name);
+    let stamp = root.with_extension("stamp");
+    let wanted = packages.join(" ");
+    if std::fs::read_to_string(&stamp).is_ok_and(|s| s == wanted) {
+        return Ok(root);
+    }
+    eprintln!("fetching {wanted}");
+    std::fs::create_dir_all(paths::cache())?;
+    // Unpack beside and rename, so that two at once or an interruption leave nothing half done.
+    let scratch = paths::Scratch::new()?;
+    let debs = scratch.path().join("debs");
+    std::fs::create_dir_all(&debs)?;
+    let mut all: Vec<String> = packages.iter().map(|p| (*p).to_owned()).collect();
+    all.extend(missing_dependencies(packages)?);
+    quietly(
+        Command::new("apt-get")
+            .current_dir(&debs)
+            .arg("download")
+            .args(&all),
+    )?;
+    let unpacked = scratch.path().join("root");
+    for deb in std::fs::read_dir(&debs)? {
+        quietly(
+            Command::new("dpkg-deb")
+                .arg("-x")
+                .arg(deb?.path())
+                .arg(&unpacked),
+        )?;
+    }
+    if root.exists() {
+        std::fs::remove_dir_all(&root)?;
+    }
+    std::fs::rename(&unpacked, &root).context(root.display())?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(root)
+}
+
+/// Libraries that `packages` depend on and that must be fetched too (`lib*` only: what a program links with).
+fn missing_dependencies(packages: &[&str]) -> Result<Vec<String>> {
+    let mut command = Command::new("apt-cache");
+    command.args([
+        "depends",
+        "--recurse",
+        "--no-recommends",
+        "--no-suggests",
+        "--no-conflicts",
+        "--no-breaks",
+    ]);
+    command
+        .args(["--no-replaces", "--no-enhances"])
+        .args(packages);
+    let text = quietly(&mut command)?;
+    let mut names: Vec<String> = text
+        .lines()
+        .filter(|l| l.starts_with("libxen") || l.starts_with("libyajl"))
+        .map(|l| l.trim().to_owned())
+        .filter(|n| !packages.contains(&n.as_str()))
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Root with Debian's Xen 4.17: hypervisor, tools and their libraries.
+pub fn xen() -> Result<PathBuf> {
+    unpacked("xen-4.17", XEN)
+}

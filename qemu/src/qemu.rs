@@ -1,0 +1,219 @@
+//! QEMU with its own CPU emulation (never KVM, which many build machines pretend to have) as a [`Machine`].
+
+use crate::host::HostSpec;
+use crate::kernel::Kernel;
+use crate::machine::{Machine, Serial};
+use crate::paths::Scratch;
+use crate::{Context, Result, initrd};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How the emulated computer is made.
+#[derive(Clone, Debug)]
+pub struct Hardware {
+    pub program: String,
+    pub machine: String,
+    pub cpu: String,
+    /// MiB.
+    pub memory: u32,
+    pub cpus: u32,
+    /// More arguments.
+    pub extra: Vec<String>,
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Self {
+            program: "qemu-system-x86_64".into(),
+            machine: "q35".into(),
+            cpu: "qemu64,+svm,+npt".into(),
+            memory: 2048,
+            cpus: 2,
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// What the computer starts from.
+enum Boot {
+    /// `-kernel` and `-initrd` (Multiboot 1 when a hypervisor is given), `-append`.
+    Direct {
+        kernel: PathBuf,
+        initrd: String,
+        append: String,
+    },
+    /// A CD image with GRUB on it.
+    Cdrom(PathBuf),
+}
+
+/// An emulated computer.
+pub struct Qemu {
+    hardware: Hardware,
+    scratch: Scratch,
+    boot: Option<Boot>,
+    child: Option<Child>,
+    serial: Option<Serial>,
+    echo: bool,
+}
+
+impl Qemu {
+    /// A computer, off; `echo` prints its serial line.
+    pub fn new(hardware: Hardware, echo: bool) -> Result<Self> {
+        Ok(Self {
+            hardware,
+            scratch: Scratch::new()?,
+            boot: None,
+            child: None,
+            serial: None,
+            echo,
+        })
+    }
+
+    /// Starts from this CD image instead of what [`Machine::deploy`] would make.
+    pub fn insert_cdrom(&mut self, image: PathBuf) {
+        self.boot = Some(Boot::Cdrom(image));
+    }
+
+    /// Runs with this terminal as the serial line until the machine ends or Ctrl-A x is typed.
+    pub fn run_here(&mut self) -> Result<()> {
+        let mut command = self.command()?;
+        command.args([
+            "-chardev",
+            "stdio,id=s,mux=on,signal=off",
+            "-serial",
+            "chardev:s",
+            "-mon",
+            "chardev=s",
+        ]);
+        let status = command.status().context("qemu-system-x86_64")?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("QEMU ended with {status}").into())
+        }
+    }
+
+    fn command(&self) -> Result<Command> {
+        let hw = &self.hardware;
+        let mut command = Command::new(&hw.program);
+        command.args([
+            "-accel",
+            "tcg",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-nodefaults",
+            "-vga",
+            "none",
+        ]);
+        command.args([
+            "-machine",
+            &hw.machine,
+            "-cpu",
+            &hw.cpu,
+            "-m",
+            &hw.memory.to_string(),
+            "-smp",
+            &hw.cpus.to_string(),
+        ]);
+        match self.boot.as_ref().context("nothing to boot was deployed")? {
+            Boot::Direct {
+                kernel,
+                initrd,
+                append,
+            } => {
+                command
+                    .arg("-kernel")
+                    .arg(kernel)
+                    .args(["-initrd", initrd, "-append", append]);
+            }
+            Boot::Cdrom(image) => {
+                command.arg("-cdrom").arg(image);
+            }
+        }
+        command.args(&hw.extra);
+        Ok(command)
+    }
+}
+
+impl Machine for Qemu {
+    fn deploy(&mut self, spec: &HostSpec) -> Result<()> {
+        let kernel = Kernel::debian()?;
+        let file = self.scratch.path().join("initrd");
+        std::fs::write(&file, initrd::dom0(spec, &kernel)?).context(file.display())?;
+        let file = file
+            .to_str()
+            .context("path of the workspace is not UTF-8")?;
+        let image = kernel
+            .image
+            .to_str()
+            .context("path of the kernel is not UTF-8")?;
+        self.boot = Some(match spec.hypervisor_file()? {
+            Some(hypervisor) => Boot::Direct {
+                kernel: hypervisor,
+                // A comma separates modules; one within an argument is doubled.
+                initrd: format!("{image} {},{file}", spec.dom0_cmdline().replace(',', ",,")),
+                append: spec.hypervisor_args.clone(),
+            },
+            None => Boot::Direct {
+                kernel: kernel.image,
+                initrd: file.into(),
+                append: spec.dom0_cmdline(),
+            },
+        });
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut command = self.command()?;
+        command.args(["-serial", "stdio", "-monitor", "none"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context(format!(
+                "{} (package qemu-system-x86)",
+                self.hardware.program
+            ))?;
+        let (input, output) = (
+            child.stdout.take().context("stdout")?,
+            child.stdin.take().context("stdin")?,
+        );
+        self.serial = Some(Serial::new(input, output, self.echo));
+        self.child = Some(child);
+        Ok(())
+    }
+
+    fn serial(&mut self) -> Result<&mut Serial> {
+        self.serial.as_mut().context("the machine is off")
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now() + timeout;
+        let Some(child) = self.child.as_mut() else {
+            return Ok(true);
+        };
+        while Instant::now() < deadline {
+            if child.try_wait()?.is_some() {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(false)
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
