@@ -1,2 +1,4 @@
-//! Placeholder, filled in by the first commit of this crate.
+//! `xenconsoled`: serves the consoles of all domains.
+#![forbid(unsafe_code)]
+
 fn main() {}
