@@ -69,6 +69,17 @@ pub fn dom0(spec: &HostSpec, kernel: &Kernel) -> Result<Vec<u8>> {
         }
         Tools::None => {}
     }
+    if !programs.is_empty() {
+        // glibc opens it by name when a thread is cancelled.
+        let libgcc = libraries
+            .iter()
+            .map(|d| d.join("libgcc_s.so.1"))
+            .find(|p| p.exists());
+        programs.extend(libgcc.iter().cloned());
+        if let Some(from) = libgcc {
+            a.copy("lib/x86_64-linux-gnu/libgcc_s.so.1", &from)?;
+        }
+    }
     for (name, path) in elf::closure(&programs, &libraries)? {
         let to = if name.starts_with('/') {
             name
