@@ -16,6 +16,13 @@
 //! | vcpu info, shared info, time | [`shared`] |
 //! | PV start info | [`start_info`] |
 //! | registers, selectors, address-space layout | [`arch_x86`] |
+//! | event channels, two-level and FIFO | [`event_channel`] |
+//! | grant tables | [`grant_table`] |
+//! | reservations, physmap, E820 | [`memory`] |
+//! | pirqs and PCI of a PV dom0 | [`physdev`] |
+//! | dom0's platform calls | [`platform`] |
+//! | scheduling, vcpus, entry points, NMI | [`sched`], [`vcpu`], [`callback`], [`nmi`] |
+//! | version, feature bits, ELF notes | [`version`], [`features`], [`elfnote`] |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -23,14 +30,26 @@
 mod macros;
 
 pub mod arch_x86;
+pub mod callback;
+pub mod elfnote;
 pub mod errno;
+pub mod event_channel;
+pub mod features;
+pub mod grant_table;
 pub mod handle;
 pub mod hypercall;
 pub mod layout;
+pub mod memory;
 pub mod mmu;
+pub mod nmi;
+pub mod physdev;
+pub mod platform;
+pub mod sched;
 pub mod shared;
 pub mod start_info;
 pub mod types;
+pub mod vcpu;
+pub mod version;
 pub mod xen;
 
 pub use errno::Errno;
