@@ -6,11 +6,13 @@
 
 mod dom0_mem;
 mod loader_quirks;
+mod memmap;
 mod options;
 mod size;
 
 pub use dom0_mem::{Dom0Mem, Dom0Pages, MemSpec};
 pub use loader_quirks::arguments;
+pub use memmap::{FreeRanges, MemoryMap, Region, RegionKind};
 pub use options::{
     Com, Config, Consoles, Kind, LogLevel, LogThreshold, OPTIONS, Opt, Problem, VcpuRange, parse,
 };
