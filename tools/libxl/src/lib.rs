@@ -1,1 +1,5 @@
-//! Placeholder, filled in by the first commit of this crate.
+//! Domains, as the administrator sees them: from an `xl.cfg` to a running guest, and back to nothing.
+#![warn(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod cfg;
