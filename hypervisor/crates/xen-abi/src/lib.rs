@@ -23,6 +23,8 @@
 //! | dom0's platform calls | [`platform`] |
 //! | scheduling, vcpus, entry points, NMI | [`sched`], [`vcpu`], [`callback`], [`nmi`] |
 //! | version, feature bits, ELF notes | [`version`], [`features`], [`elfnote`] |
+//! | domain control | [`domctl`] |
+//! | system control | [`sysctl`] |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -31,6 +33,7 @@ mod macros;
 
 pub mod arch_x86;
 pub mod callback;
+pub mod domctl;
 pub mod elfnote;
 pub mod errno;
 pub mod event_channel;
@@ -47,6 +50,7 @@ pub mod platform;
 pub mod sched;
 pub mod shared;
 pub mod start_info;
+pub mod sysctl;
 pub mod types;
 pub mod vcpu;
 pub mod version;
