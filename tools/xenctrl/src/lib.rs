@@ -24,7 +24,8 @@ pub use version::XenVersion;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use xen_abi::Errno;
-use xendev::{ForeignMemory, Hypercall, SharedMem};
+use xendev::{ForeignMemory, Hypercall, SharedMem, SharedMemExt};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The toolstack's handle on the hypervisor. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +64,20 @@ impl Xenctrl {
 
     fn alloc(&self, len: usize) -> Result<Box<dyn SharedMem>, Errno> {
         self.hv.alloc(len)
+    }
+
+    /// Calls `op(cmd, &arg)` and copies `arg` back, whatever the result.
+    fn call_struct<T: FromBytes + IntoBytes + Immutable>(
+        &self,
+        op: u32,
+        cmd: u32,
+        arg: &mut T,
+    ) -> Result<i64, Errno> {
+        let buf = self.alloc(size_of::<T>())?;
+        buf.write_obj(0, arg);
+        let result = self.hv.hypercall(op, [cmd.into(), buf.addr(), 0, 0, 0]);
+        *arg = buf.read_obj(0);
+        result
     }
 
     /// Runs `call` with the interface version in use, or with each of `candidates` until one is not refused.
