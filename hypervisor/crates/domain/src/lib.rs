@@ -1,3 +1,35 @@
-//! Placeholder, filled in by the first commit of this crate.
+//! Domains and their virtual CPUs: who exists, what they own, and the life cycle from creation to the last page
+//! given back. Key types: [`Domain`], [`Vcpu`], [`Registry`]; what they need of the machine is [`Host`].
+//!
+//! Pure logic: everything with an effect on hardware goes through `Host`. Neighbours: `hypercall` above, `mm`,
+//! `evtchn`, `grant`, `sched` below.
+//!
+//! Lock order, outermost first: `Domain::create_lock`, `Domain::paging`, `Domain::grants` (granter, then mapper's `maptrack`),
+//! `Domain::events` (by domain id), `Domain::irqs`, `Vcpu::pv`, `Domain::memory`, the heap. The registry is a leaf.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod cpuid;
+mod domain;
+mod events;
+mod host;
+mod lifecycle;
+mod lock;
+mod memory;
+pub mod pv;
+mod registry;
+mod vcpu;
+
+pub use cpuid::{CpuidPolicy, CpuidResult, MAX_LEAVES};
+pub use domain::{
+    CreateParams, Domain, E820Entry, MAX_VCPUS, Memory, PirqMap, ShutdownState, DEFAULT_GRANT_FRAMES,
+};
+pub use events::{DomEvents, deliver, notify_port, send_global_virq, send_pirq, send_vcpu_virq};
+pub use host::{CpuMask, Fault, Host, HostInfo, IrqControl, MsiSource, SegmentBase};
+pub use lifecycle::{crash, kill_step, pause, pause_vcpu, shutdown, unpause, unpause_vcpu};
+pub use lock::{Mutex, Relax, RwLock, relax, set_relax_hook};
+pub use memory::{alloc_page, alloc_pages, alloc_shared_page, finish, put_page, put_writable, release_last};
+pub use registry::Registry;
+pub use vcpu::{PF_BLOCKED, PF_DOWN, PF_POLLING, PF_RETIRED, Runstate, SharedSpot, Vcpu};
