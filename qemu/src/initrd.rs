@@ -18,6 +18,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("xl", "usr/sbin/xl"),
     ("xenstored", "usr/sbin/xenstored"),
     ("xenconsoled", "usr/sbin/xenconsoled"),
+    ("xenconsole", "usr/lib/xen/bin/xenconsole"),
     ("xenstore", "usr/bin/xenstore"),
     ("xen-init-dom0", "usr/lib/xen/bin/xen-init-dom0"),
 ];

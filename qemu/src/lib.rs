@@ -4,14 +4,18 @@
 
 pub mod cpio;
 pub mod debian;
+pub mod demo;
+pub mod dist;
 pub mod elf;
 pub mod error;
 pub mod host;
+pub mod image;
 pub mod initrd;
 pub mod kernel;
 pub mod machine;
 pub mod paths;
 pub mod qemu;
 pub mod run;
+pub mod steps;
 
 pub use error::{Context, Result};

@@ -71,8 +71,13 @@ impl Serial {
 
     /// Types text, as is.
     pub fn send(&mut self, text: &str) -> Result<()> {
-        self.out.write_all(text.as_bytes()).context("serial")?;
-        self.out.flush().context("serial")
+        // Slowly: a console's input buffer is small, and what does not fit is lost.
+        for some in text.as_bytes().chunks(16) {
+            self.out.write_all(some).context("serial")?;
+            self.out.flush().context("serial")?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// Waits until one of `words` is said after what was read so far. Returns which, and the text before it.

@@ -6,7 +6,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.split_first() {
         Some((verb, rest)) if verb == "run" => qemu::run::main(rest),
-        _ => Err("usage: xtask run [--help]".into()),
+        Some((verb, rest)) if verb == "demo" => qemu::demo::main(rest),
+        _ => Err("usage: xtask run|demo [--help]".into()),
     };
     match result {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),

@@ -1,0 +1,121 @@
+//! Builds the hypervisor and the tools and lays them out as the root of a host in `target/dist/`.
+
+use crate::initrd::{PROGRAMS, XENSTORE_NAMES};
+use crate::steps::Steps;
+use crate::{Context, Result, paths};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where cargo puts things.
+fn cargo_target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(paths::target, PathBuf::from)
+}
+
+/// Runs a cargo command with its own progress shown.
+pub fn cargo(args: &[&str], target: Option<&Path>) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.current_dir(paths::workspace()).args(args);
+    if let Some(dir) = target {
+        command
+            .env("CARGO_TARGET_DIR", dir)
+            .env("RUSTC_BOOTSTRAP", "1");
+    }
+    let status = command.status().context("cargo")?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cargo {}: {status}", args.join(" ")).into())
+    }
+}
+
+/// Builds everything and installs it into `target/dist/`.
+pub fn build(steps: &mut Steps) -> Result<()> {
+    let dist = paths::dist();
+    steps.begin("building the hypervisor");
+    let target = cargo_target().join("hv");
+    cargo(&["hv"], Some(&target))?;
+    install(
+        &target.join("x86_64-hypervisor/release/hypervisor"),
+        &dist.join("boot/corten"),
+    )?;
+
+    steps.begin("building the tools");
+    cargo(
+        &[
+            "build",
+            "--release",
+            "--bins",
+            "-p",
+            "xl",
+            "-p",
+            "xenstored",
+            "-p",
+            "xenconsoled",
+            "-p",
+            "xenstore",
+        ],
+        None,
+    )?;
+    for (name, to) in PROGRAMS {
+        let from = cargo_target().join("release").join(name);
+        if from.exists() {
+            install(&from, &dist.join(to))?;
+        }
+    }
+    link(&dist.join("usr/sbin/xm"), "xl")?;
+    if dist.join("usr/bin/xenstore").exists() {
+        for name in XENSTORE_NAMES {
+            link(&dist.join(format!("usr/bin/xenstore-{name}")), "xenstore")?;
+        }
+    }
+    std::fs::create_dir_all(dist.join("etc/xen"))?;
+    copy_if_changed(
+        &std::fs::read(paths::rootfs().join("guest.cfg"))?,
+        &dist.join("etc/xen/guest.cfg"),
+        0o644,
+    )?;
+    steps.done(&format!(
+        "{} is laid out as the root of a host",
+        dist.display()
+    ));
+    Ok(())
+}
+
+/// Puts a stripped copy of a program in place, unless the one there is newer than its source.
+fn install(from: &Path, to: &Path) -> Result<()> {
+    let modified = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified());
+    if modified(to).is_ok_and(|t| modified(from).is_ok_and(|f| f <= t)) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(to.parent().context("no parent directory")?)?;
+    let part = to.with_extension("part");
+    crate::debian::quietly(
+        Command::new("strip")
+            .arg("--strip-debug")
+            .arg("-o")
+            .arg(&part)
+            .arg(from),
+    )?;
+    std::fs::rename(&part, to).context(to.display())
+}
+
+fn link(at: &Path, to: &str) -> Result<()> {
+    if std::fs::read_link(at).is_ok_and(|t| t == Path::new(to)) {
+        return Ok(());
+    }
+    std::os::unix::fs::symlink(to, at).context(at.display())
+}
+
+/// Writes a file unless it has these contents already. Says whether it wrote.
+pub fn copy_if_changed(data: &[u8], to: &Path, perm: u32) -> Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+    if std::fs::read(to).is_ok_and(|old| old == data) {
+        return Ok(false);
+    }
+    std::fs::create_dir_all(to.parent().context("no parent directory")?)?;
+    let part = to.with_extension("part");
+    std::fs::write(&part, data).context(part.display())?;
+    std::fs::set_permissions(&part, std::fs::Permissions::from_mode(perm))?;
+    std::fs::rename(&part, to).context(to.display())?;
+    Ok(true)
+}

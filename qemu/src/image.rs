@@ -1,0 +1,65 @@
+//! A CD image that boots a host through GRUB, on BIOS and on UEFI, as a Debian installation would from its disk.
+
+use crate::dist::copy_if_changed;
+use crate::host::HostSpec;
+use crate::kernel::Kernel;
+use crate::{Context, Result, debian, initrd, paths};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// UEFI firmware of Debian's package ovmf.
+pub const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
+
+/// GRUB's menu: serial console, one entry.
+fn grub_cfg(spec: &HostSpec) -> String {
+    format!(
+        "serial --unit=0 --speed=115200
+terminal_input serial console
+terminal_output serial console
+set timeout=1
+set default=0
+menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
+    echo \"Loading Corten ...\"
+    multiboot2 /boot/corten placeholder {args}
+    echo \"Loading Linux ...\"
+    module2 /boot/vmlinuz placeholder root=/dev/ram0 {dom0}
+    echo \"Loading initial ramdisk ...\"
+    module2 --nounzip /boot/initrd.img
+}}
+",
+        args = spec.hypervisor_args,
+        dom0 = spec.dom0_cmdline(),
+    )
+}
+
+/// Makes (or finds unchanged) the image `target/<name>.iso` for `spec`.
+pub fn cdrom(name: &str, spec: &HostSpec) -> Result<PathBuf> {
+    let hypervisor = spec
+        .hypervisor_file()?
+        .context("an image without a hypervisor makes no sense")?;
+    let kernel = Kernel::debian()?;
+    let tree = paths::target().join(format!("image/{name}"));
+    let iso = paths::target().join(format!("{name}.iso"));
+    let mut changed = !iso.exists();
+    let read = |path: &Path| std::fs::read(path).context(path.display());
+    for (data, to) in [
+        (read(&hypervisor)?, "boot/corten"),
+        (read(&kernel.image)?, "boot/vmlinuz"),
+        (initrd::dom0(spec, &kernel)?, "boot/initrd.img"),
+        (grub_cfg(spec).into_bytes(), "boot/grub/grub.cfg"),
+    ] {
+        changed |= copy_if_changed(&data, &tree.join(to), 0o644)?;
+    }
+    if changed {
+        // A stale image must not survive an interruption here.
+        let part = iso.with_extension("iso.part");
+        debian::quietly(
+            Command::new("grub-mkrescue")
+                .arg("-o")
+                .arg(&part)
+                .arg(&tree),
+        )?;
+        std::fs::rename(&part, &iso).context(iso.display())?;
+    }
+    Ok(iso)
+}
