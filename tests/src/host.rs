@@ -1,0 +1,324 @@
+//! [`Host`]: a booted machine whose dom0 takes commands. Which pair of hypervisor and tools it has is in its [`Builder`].
+
+use qemu::host::{HostSpec, Hypervisor, Mode, Tools};
+use qemu::machine::Machine;
+use qemu::qemu::{Hardware, Qemu};
+use qemu::{Context, Result};
+use std::time::{Duration, Instant};
+
+/// What a story returns: any failed step ends it.
+pub type Story = Result<()>;
+
+/// Longest that booting may take on a loaded two-core machine.
+const BOOT: Duration = Duration::from_secs(120);
+
+/// A host to be: hypervisor, tools, hardware.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    spec: HostSpec,
+    hardware: Hardware,
+}
+
+/// Corten with our tools.
+pub fn corten() -> Builder {
+    Builder {
+        spec: HostSpec {
+            mode: Mode::Agent,
+            ..HostSpec::default()
+        },
+        hardware: Hardware::default(),
+    }
+}
+
+/// Debian's Xen 4.17 with Debian's tools: the reference.
+pub fn xen() -> Builder {
+    let mut host = corten();
+    host.spec.hypervisor = Hypervisor::Xen;
+    host.spec.tools = Tools::Debian;
+    host
+}
+
+impl Builder {
+    /// Debian's xl, xenstored and xenconsoled in dom0.
+    pub fn debian_tools(mut self) -> Self {
+        self.spec.tools = Tools::Debian;
+        self
+    }
+
+    /// Our xl, xenstored and xenconsoled in dom0.
+    pub fn our_tools(mut self) -> Self {
+        self.spec.tools = Tools::Ours;
+        self
+    }
+
+    /// The hypervisor's `dom0_mem=` option.
+    pub fn dom0_mem(mut self, value: &str) -> Self {
+        let old = self
+            .spec
+            .hypervisor_args
+            .split(' ')
+            .filter(|w| !w.starts_with("dom0_mem="));
+        self.spec.hypervisor_args = old
+            .chain([format!("dom0_mem={value}").as_str()])
+            .collect::<Vec<_>>()
+            .join(" ");
+        self
+    }
+
+    /// More words on the hypervisor's command line.
+    pub fn option(mut self, words: &str) -> Self {
+        self.spec.hypervisor_args = format!("{} {words}", self.spec.hypervisor_args);
+        self
+    }
+
+    /// QEMU's CPU model.
+    pub fn cpu(mut self, model: &str) -> Self {
+        self.hardware.cpu = model.into();
+        self
+    }
+
+    /// Number of CPUs of the machine.
+    pub fn cpus(mut self, n: u32) -> Self {
+        self.hardware.cpus = n;
+        self
+    }
+
+    /// The machine's memory in MiB.
+    pub fn memory(mut self, mib: u32) -> Self {
+        self.hardware.memory = mib;
+        self
+    }
+
+    /// QEMU's machine type: `q35` or `pc`.
+    pub fn machine(mut self, name: &str) -> Self {
+        self.hardware.machine = name.into();
+        self
+    }
+
+    /// More arguments for QEMU, as on its command line.
+    pub fn device(mut self, args: &str) -> Self {
+        self.hardware
+            .extra
+            .extend(args.split(' ').map(str::to_owned));
+        self
+    }
+
+    /// Puts a file into dom0.
+    pub fn file(mut self, from: impl Into<std::path::PathBuf>, to: &str) -> Self {
+        self.spec.add.push((from.into(), to.into()));
+        self
+    }
+
+    /// Switches the machine on without waiting for dom0.
+    pub fn power_on(self) -> Result<Host> {
+        let verbose = std::env::var_os("VERBOSE").is_some();
+        let mut machine = Qemu::new(self.hardware, verbose)?;
+        machine.deploy(&self.spec)?;
+        machine.run()?;
+        Ok(Host {
+            machine,
+            commands: 0,
+            start: Instant::now(),
+        })
+    }
+
+    /// Boots until dom0 takes commands.
+    pub fn boot(self) -> Result<Host> {
+        let mut host = self.power_on()?;
+        host.says("@@ agent ready", BOOT).context("booting dom0")?;
+        Ok(host)
+    }
+}
+
+/// A running host.
+pub struct Host {
+    machine: Qemu,
+    commands: u32,
+    start: Instant,
+}
+
+impl Host {
+    /// Boots `builder`'s host until dom0 takes commands.
+    pub fn boot(builder: Builder) -> Result<Self> {
+        builder.boot()
+    }
+
+    /// Time since power-on.
+    pub fn age(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Waits until the serial console says `word`; returns what it said before.
+    pub fn says(&mut self, word: &str, timeout: Duration) -> Result<String> {
+        self.machine.serial()?.expect(word, timeout)
+    }
+
+    /// Everything the serial console has said.
+    pub fn console(&mut self) -> Result<String> {
+        Ok(self.machine.serial()?.all())
+    }
+
+    /// Runs a shell command in dom0, for at most a minute.
+    pub fn dom0(&mut self, command: &str) -> Result<Reply> {
+        self.dom0_within(command, Duration::from_secs(60))
+    }
+
+    /// Runs a shell command in dom0.
+    pub fn dom0_within(&mut self, command: &str, timeout: Duration) -> Result<Reply> {
+        self.commands += 1;
+        let id = self.commands;
+        let serial = self.machine.serial()?;
+        serial.send(&format!("{id} {command}\n"))?;
+        serial
+            .expect(&format!("@@ {id} begin\n"), Duration::from_secs(20))
+            .context(command)?;
+        let text = serial
+            .expect(&format!("@@ {id} rc="), timeout)
+            .context(command)?;
+        let status = serial
+            .expect("\n", Duration::from_secs(5))?
+            .trim()
+            .parse()
+            .context(command)?;
+        let text = text
+            .lines()
+            .filter(|l| !noise(l))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        Ok(Reply {
+            command: command.into(),
+            text,
+            status,
+        })
+    }
+
+    /// Repeats a command until its output contains `word`.
+    pub fn until(&mut self, command: &str, word: &str, timeout: Duration) -> Result<Reply> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let reply = self.dom0(command)?;
+            if reply.text.contains(word) {
+                return Ok(reply);
+            }
+            if Instant::now() > deadline {
+                return reply.shows(word);
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Starts the test guest of /etc/xen/guest.cfg and waits for its first words.
+    pub fn start_guest(&mut self) -> Result<()> {
+        self.dom0("xl create /etc/xen/guest.cfg")?.ok()?;
+        self.guest_speaks("guest")
+    }
+
+    /// Waits for a guest's marker line on its console, by attaching to it.
+    pub fn guest_speaks(&mut self, name: &str) -> Result<()> {
+        let command = format!("timeout 60 xl console {name} </dev/ptmx | grep -m 1 hello");
+        self.dom0_within(&command, Duration::from_secs(80))?
+            .shows("guest: hello from")
+            .map(drop)
+    }
+
+    /// Powers off and waits for the machine to be off.
+    pub fn power_off(mut self) -> Result<()> {
+        self.machine.serial()?.send("0 poweroff -f\n")?;
+        if self.machine.wait(Duration::from_secs(30))? {
+            Ok(())
+        } else {
+            Err("the machine did not power off".into())
+        }
+    }
+
+    /// Waits for the machine to switch itself off or reboot.
+    pub fn ends(mut self, timeout: Duration) -> Result<String> {
+        if self.machine.wait(timeout)? {
+            self.console()
+        } else {
+            Err("the machine is still on".into())
+        }
+    }
+}
+
+/// Lines that hypervisor and kernel put between those of a command.
+fn noise(line: &str) -> bool {
+    let kernel = line.starts_with('[')
+        && line
+            .get(1..13)
+            .is_some_and(|s| s.trim_start().starts_with(|c: char| c.is_ascii_digit()));
+    kernel || line.starts_with("(XEN) ") || line.starts_with("(d")
+}
+
+/// What a command in dom0 printed, and its exit status.
+#[derive(Debug)]
+pub struct Reply {
+    command: String,
+    /// Output without the hypervisor's and the kernel's own lines.
+    pub text: String,
+    /// Exit status.
+    pub status: i32,
+}
+
+impl Reply {
+    /// The command must have succeeded.
+    pub fn ok(self) -> Result<Self> {
+        if self.status == 0 {
+            Ok(self)
+        } else {
+            Err(self.wrong("should have succeeded"))
+        }
+    }
+
+    /// The command must have failed.
+    pub fn fails(self) -> Result<Self> {
+        if self.status == 0 {
+            Err(self.wrong("should have failed"))
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// The output must contain `word`.
+    pub fn shows(self, word: &str) -> Result<Self> {
+        if self.text.contains(word) {
+            Ok(self)
+        } else {
+            Err(self.wrong(&format!("should show `{word}`")))
+        }
+    }
+
+    /// The output must not contain `word`.
+    pub fn lacks(self, word: &str) -> Result<Self> {
+        if self.text.contains(word) {
+            Err(self.wrong(&format!("should not show `{word}`")))
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// The number after `key` and any of ` :=`.
+    pub fn number(&self, key: &str) -> Result<i64> {
+        let rest = self
+            .text
+            .split_once(key)
+            .ok_or_else(|| self.wrong(&format!("should show `{key}`")))?
+            .1;
+        let digits: String = rest
+            .trim_start_matches([' ', ':', '=', '\t'])
+            .chars()
+            .take_while(|c| c.is_ascii_digit() || *c == '-')
+            .collect();
+        digits
+            .parse()
+            .map_err(|_| self.wrong(&format!("should show a number after `{key}`")))
+    }
+
+    fn wrong(&self, what: &str) -> Box<dyn std::error::Error + Send + Sync> {
+        format!(
+            "dom0: `{}` {what}; it ended with {} and printed:\n{}",
+            self.command, self.status, self.text
+        )
+        .into()
+    }
+}
