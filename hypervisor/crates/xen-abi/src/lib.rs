@@ -25,6 +25,11 @@
 //! | version, feature bits, ELF notes | [`version`], [`features`], [`elfnote`] |
 //! | domain control | [`domctl`] |
 //! | system control | [`sysctl`] |
+//! | HVM and PVH guests, device models | [`hvm`] |
+//! | hypervisor CPUID leaves, CPU features | [`cpuid`], [`featureset`] |
+//! | rings: xenstore, console, block, net | [`io`] |
+//! | numbers only | [`kexec`], [`mca`], [`pmu`] |
+//! | ioctls of Linux's Xen devices | [`linux`] |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -33,20 +38,28 @@ mod macros;
 
 pub mod arch_x86;
 pub mod callback;
+pub mod cpuid;
 pub mod domctl;
 pub mod elfnote;
 pub mod errno;
 pub mod event_channel;
 pub mod features;
+pub mod featureset;
 pub mod grant_table;
 pub mod handle;
+pub mod hvm;
 pub mod hypercall;
+pub mod io;
+pub mod kexec;
 pub mod layout;
+pub mod linux;
+pub mod mca;
 pub mod memory;
 pub mod mmu;
 pub mod nmi;
 pub mod physdev;
 pub mod platform;
+pub mod pmu;
 pub mod sched;
 pub mod shared;
 pub mod start_info;

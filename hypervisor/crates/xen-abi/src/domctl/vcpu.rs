@@ -19,7 +19,7 @@ consts! { VCPU_CONSTANTS: u32 {
 } }
 
 abi_structs! { LAYOUT_VCPU {
-    /// Whole state of a vcpu; `vcpu_hvm_context` calls are separate.
+    /// Whole state of a PV vcpu.
     struct VcpuContext = "struct xen_domctl_vcpucontext", 16 {
         0 => vcpu: VcpuId,
         4 => _pad4: u32,

@@ -1,0 +1,315 @@
+//! Featuresets (`arch-x86/cpufeatureset.h`): CPUID feature words in a fixed order, and a number for each bit.
+
+/// Where a word of a featureset comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A register of a CPUID leaf and subleaf: 0 `eax`, 1 `ebx`, 2 `ecx`, 3 `edx`.
+    Cpuid {
+        /// Leaf.
+        leaf: u32,
+        /// Subleaf.
+        subleaf: u32,
+        /// Register.
+        reg: u8,
+    },
+    /// Half of an MSR.
+    Msr {
+        /// Index.
+        index: u32,
+        /// Upper 32 bits instead of lower.
+        high: bool,
+    },
+}
+
+const fn cpuid(leaf: u32, subleaf: u32, reg: u8) -> Source {
+    Source::Cpuid { leaf, subleaf, reg }
+}
+const EAX: u8 = 0;
+const EBX: u8 = 1;
+const ECX: u8 = 2;
+const EDX: u8 = 3;
+
+/// The words, in order.
+pub const WORDS: [Source; 19] = [
+    cpuid(1, 0, EDX),
+    cpuid(1, 0, ECX),
+    cpuid(0x8000_0001, 0, EDX),
+    cpuid(0x8000_0001, 0, ECX),
+    cpuid(0xd, 1, EAX),
+    cpuid(7, 0, EBX),
+    cpuid(7, 0, ECX),
+    cpuid(0x8000_0007, 0, EDX),
+    cpuid(0x8000_0008, 0, EBX),
+    cpuid(7, 0, EDX),
+    cpuid(7, 1, EAX),
+    cpuid(0x8000_0021, 0, EAX),
+    cpuid(7, 1, EBX),
+    cpuid(7, 2, EDX),
+    cpuid(7, 1, ECX),
+    cpuid(7, 1, EDX),
+    Source::Msr {
+        index: 0x10a,
+        high: false,
+    },
+    Source::Msr {
+        index: 0x10a,
+        high: true,
+    },
+    cpuid(0x8000_0021, 0, ECX),
+];
+
+/// One feature: its number (word * 32 + bit) and which guests may see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Feature {
+    /// Rust name.
+    pub name: &'static str,
+    /// Word * 32 + bit.
+    pub bit: u16,
+    /// `A` all guests, `S` HVM guests, `H` HVM guests with nested paging; lower case: only when asked for; `!` in front:
+    /// computed, not copied from the host; nothing: no guest.
+    pub exposure: &'static str,
+}
+
+macro_rules! features {
+    ($($name:ident = $bit:literal, $c:literal, $exposure:literal;)*) => {
+        consts! { BITS: u16 { $($name = $bit, $c;)* } }
+        /// All features.
+        pub const FEATURES: &[Feature] =
+            &[$(Feature { name: stringify!($name), bit: $bit, exposure: $exposure },)*];
+    };
+}
+
+features! {
+    FPU = 0, "XEN_X86_FEATURE_FPU", "A";
+    VME = 1, "XEN_X86_FEATURE_VME", "S";
+    DE = 2, "XEN_X86_FEATURE_DE", "A";
+    PSE = 3, "XEN_X86_FEATURE_PSE", "S";
+    TSC = 4, "XEN_X86_FEATURE_TSC", "A";
+    MSR = 5, "XEN_X86_FEATURE_MSR", "A";
+    PAE = 6, "XEN_X86_FEATURE_PAE", "A";
+    MCE = 7, "XEN_X86_FEATURE_MCE", "A";
+    CX8 = 8, "XEN_X86_FEATURE_CX8", "A";
+    APIC = 9, "XEN_X86_FEATURE_APIC", "!A";
+    SEP = 11, "XEN_X86_FEATURE_SEP", "A";
+    MTRR = 12, "XEN_X86_FEATURE_MTRR", "S";
+    PGE = 13, "XEN_X86_FEATURE_PGE", "S";
+    MCA = 14, "XEN_X86_FEATURE_MCA", "A";
+    CMOV = 15, "XEN_X86_FEATURE_CMOV", "A";
+    PAT = 16, "XEN_X86_FEATURE_PAT", "A";
+    PSE36 = 17, "XEN_X86_FEATURE_PSE36", "S";
+    CLFLUSH = 19, "XEN_X86_FEATURE_CLFLUSH", "A";
+    DS = 21, "XEN_X86_FEATURE_DS", "";
+    ACPI = 22, "XEN_X86_FEATURE_ACPI", "A";
+    MMX = 23, "XEN_X86_FEATURE_MMX", "A";
+    FXSR = 24, "XEN_X86_FEATURE_FXSR", "A";
+    SSE = 25, "XEN_X86_FEATURE_SSE", "A";
+    SSE2 = 26, "XEN_X86_FEATURE_SSE2", "A";
+    SS = 27, "XEN_X86_FEATURE_SS", "A";
+    HTT = 28, "XEN_X86_FEATURE_HTT", "!A";
+    TM1 = 29, "XEN_X86_FEATURE_TM1", "";
+    PBE = 31, "XEN_X86_FEATURE_PBE", "";
+    SSE3 = 32, "XEN_X86_FEATURE_SSE3", "A";
+    PCLMULQDQ = 33, "XEN_X86_FEATURE_PCLMULQDQ", "A";
+    DTES64 = 34, "XEN_X86_FEATURE_DTES64", "";
+    MONITOR = 35, "XEN_X86_FEATURE_MONITOR", "";
+    DSCPL = 36, "XEN_X86_FEATURE_DSCPL", "";
+    VMX = 37, "XEN_X86_FEATURE_VMX", "h";
+    SMX = 38, "XEN_X86_FEATURE_SMX", "";
+    EIST = 39, "XEN_X86_FEATURE_EIST", "";
+    TM2 = 40, "XEN_X86_FEATURE_TM2", "";
+    SSSE3 = 41, "XEN_X86_FEATURE_SSSE3", "A";
+    FMA = 44, "XEN_X86_FEATURE_FMA", "A";
+    CX16 = 45, "XEN_X86_FEATURE_CX16", "A";
+    XTPR = 46, "XEN_X86_FEATURE_XTPR", "";
+    PDCM = 47, "XEN_X86_FEATURE_PDCM", "";
+    PCID = 49, "XEN_X86_FEATURE_PCID", "H";
+    DCA = 50, "XEN_X86_FEATURE_DCA", "";
+    SSE4_1 = 51, "XEN_X86_FEATURE_SSE4_1", "A";
+    SSE4_2 = 52, "XEN_X86_FEATURE_SSE4_2", "A";
+    X2APIC = 53, "XEN_X86_FEATURE_X2APIC", "!S";
+    MOVBE = 54, "XEN_X86_FEATURE_MOVBE", "A";
+    POPCNT = 55, "XEN_X86_FEATURE_POPCNT", "A";
+    TSC_DEADLINE = 56, "XEN_X86_FEATURE_TSC_DEADLINE", "S";
+    AESNI = 57, "XEN_X86_FEATURE_AESNI", "A";
+    XSAVE = 58, "XEN_X86_FEATURE_XSAVE", "A";
+    OSXSAVE = 59, "XEN_X86_FEATURE_OSXSAVE", "!";
+    AVX = 60, "XEN_X86_FEATURE_AVX", "A";
+    F16C = 61, "XEN_X86_FEATURE_F16C", "A";
+    RDRAND = 62, "XEN_X86_FEATURE_RDRAND", "!A";
+    HYPERVISOR = 63, "XEN_X86_FEATURE_HYPERVISOR", "!A";
+    SYSCALL = 75, "XEN_X86_FEATURE_SYSCALL", "A";
+    NX = 84, "XEN_X86_FEATURE_NX", "A";
+    MMXEXT = 86, "XEN_X86_FEATURE_MMXEXT", "A";
+    FFXSR = 89, "XEN_X86_FEATURE_FFXSR", "A";
+    PAGE1GB = 90, "XEN_X86_FEATURE_PAGE1GB", "H";
+    RDTSCP = 91, "XEN_X86_FEATURE_RDTSCP", "A";
+    LM = 93, "XEN_X86_FEATURE_LM", "A";
+    F_3DNOWEXT = 94, "XEN_X86_FEATURE_3DNOWEXT", "A";
+    F_3DNOW = 95, "XEN_X86_FEATURE_3DNOW", "A";
+    LAHF_LM = 96, "XEN_X86_FEATURE_LAHF_LM", "A";
+    CMP_LEGACY = 97, "XEN_X86_FEATURE_CMP_LEGACY", "!A";
+    SVM = 98, "XEN_X86_FEATURE_SVM", "h";
+    EXTAPIC = 99, "XEN_X86_FEATURE_EXTAPIC", "";
+    CR8_LEGACY = 100, "XEN_X86_FEATURE_CR8_LEGACY", "S";
+    ABM = 101, "XEN_X86_FEATURE_ABM", "A";
+    SSE4A = 102, "XEN_X86_FEATURE_SSE4A", "A";
+    MISALIGNSSE = 103, "XEN_X86_FEATURE_MISALIGNSSE", "A";
+    F_3DNOWPREFETCH = 104, "XEN_X86_FEATURE_3DNOWPREFETCH", "A";
+    OSVW = 105, "XEN_X86_FEATURE_OSVW", "";
+    IBS = 106, "XEN_X86_FEATURE_IBS", "";
+    XOP = 107, "XEN_X86_FEATURE_XOP", "A";
+    SKINIT = 108, "XEN_X86_FEATURE_SKINIT", "";
+    WDT = 109, "XEN_X86_FEATURE_WDT", "";
+    LWP = 111, "XEN_X86_FEATURE_LWP", "";
+    FMA4 = 112, "XEN_X86_FEATURE_FMA4", "A";
+    NODEID_MSR = 115, "XEN_X86_FEATURE_NODEID_MSR", "";
+    TBM = 117, "XEN_X86_FEATURE_TBM", "A";
+    TOPOEXT = 118, "XEN_X86_FEATURE_TOPOEXT", "";
+    DBEXT = 122, "XEN_X86_FEATURE_DBEXT", "A";
+    MONITORX = 125, "XEN_X86_FEATURE_MONITORX", "";
+    XSAVEOPT = 128, "XEN_X86_FEATURE_XSAVEOPT", "A";
+    XSAVEC = 129, "XEN_X86_FEATURE_XSAVEC", "A";
+    XGETBV1 = 130, "XEN_X86_FEATURE_XGETBV1", "A";
+    XSAVES = 131, "XEN_X86_FEATURE_XSAVES", "S";
+    FSGSBASE = 160, "XEN_X86_FEATURE_FSGSBASE", "A";
+    TSC_ADJUST = 161, "XEN_X86_FEATURE_TSC_ADJUST", "S";
+    SGX = 162, "XEN_X86_FEATURE_SGX", "";
+    BMI1 = 163, "XEN_X86_FEATURE_BMI1", "A";
+    HLE = 164, "XEN_X86_FEATURE_HLE", "!a";
+    AVX2 = 165, "XEN_X86_FEATURE_AVX2", "A";
+    FDP_EXCP_ONLY = 166, "XEN_X86_FEATURE_FDP_EXCP_ONLY", "!";
+    SMEP = 167, "XEN_X86_FEATURE_SMEP", "S";
+    BMI2 = 168, "XEN_X86_FEATURE_BMI2", "A";
+    ERMS = 169, "XEN_X86_FEATURE_ERMS", "A";
+    INVPCID = 170, "XEN_X86_FEATURE_INVPCID", "H";
+    RTM = 171, "XEN_X86_FEATURE_RTM", "!A";
+    PQM = 172, "XEN_X86_FEATURE_PQM", "";
+    NO_FPU_SEL = 173, "XEN_X86_FEATURE_NO_FPU_SEL", "!";
+    MPX = 174, "XEN_X86_FEATURE_MPX", "s";
+    PQE = 175, "XEN_X86_FEATURE_PQE", "";
+    AVX512F = 176, "XEN_X86_FEATURE_AVX512F", "A";
+    AVX512DQ = 177, "XEN_X86_FEATURE_AVX512DQ", "A";
+    RDSEED = 178, "XEN_X86_FEATURE_RDSEED", "A";
+    ADX = 179, "XEN_X86_FEATURE_ADX", "A";
+    SMAP = 180, "XEN_X86_FEATURE_SMAP", "S";
+    AVX512_IFMA = 181, "XEN_X86_FEATURE_AVX512_IFMA", "A";
+    CLFLUSHOPT = 183, "XEN_X86_FEATURE_CLFLUSHOPT", "A";
+    CLWB = 184, "XEN_X86_FEATURE_CLWB", "!A";
+    PROC_TRACE = 185, "XEN_X86_FEATURE_PROC_TRACE", "";
+    AVX512PF = 186, "XEN_X86_FEATURE_AVX512PF", "A";
+    AVX512ER = 187, "XEN_X86_FEATURE_AVX512ER", "A";
+    AVX512CD = 188, "XEN_X86_FEATURE_AVX512CD", "A";
+    SHA = 189, "XEN_X86_FEATURE_SHA", "A";
+    AVX512BW = 190, "XEN_X86_FEATURE_AVX512BW", "A";
+    AVX512VL = 191, "XEN_X86_FEATURE_AVX512VL", "A";
+    PREFETCHWT1 = 192, "XEN_X86_FEATURE_PREFETCHWT1", "A";
+    AVX512_VBMI = 193, "XEN_X86_FEATURE_AVX512_VBMI", "A";
+    UMIP = 194, "XEN_X86_FEATURE_UMIP", "S";
+    PKU = 195, "XEN_X86_FEATURE_PKU", "H";
+    OSPKE = 196, "XEN_X86_FEATURE_OSPKE", "!";
+    AVX512_VBMI2 = 198, "XEN_X86_FEATURE_AVX512_VBMI2", "A";
+    CET_SS = 199, "XEN_X86_FEATURE_CET_SS", "";
+    GFNI = 200, "XEN_X86_FEATURE_GFNI", "A";
+    VAES = 201, "XEN_X86_FEATURE_VAES", "A";
+    VPCLMULQDQ = 202, "XEN_X86_FEATURE_VPCLMULQDQ", "A";
+    AVX512_VNNI = 203, "XEN_X86_FEATURE_AVX512_VNNI", "A";
+    AVX512_BITALG = 204, "XEN_X86_FEATURE_AVX512_BITALG", "A";
+    AVX512_VPOPCNTDQ = 206, "XEN_X86_FEATURE_AVX512_VPOPCNTDQ", "A";
+    RDPID = 214, "XEN_X86_FEATURE_RDPID", "A";
+    CLDEMOTE = 217, "XEN_X86_FEATURE_CLDEMOTE", "A";
+    MOVDIRI = 219, "XEN_X86_FEATURE_MOVDIRI", "a";
+    MOVDIR64B = 220, "XEN_X86_FEATURE_MOVDIR64B", "a";
+    ENQCMD = 221, "XEN_X86_FEATURE_ENQCMD", "";
+    HW_PSTATE = 231, "XEN_X86_FEATURE_HW_PSTATE", "";
+    ITSC = 232, "XEN_X86_FEATURE_ITSC", "a";
+    CPB = 233, "XEN_X86_FEATURE_CPB", "";
+    EFRO = 234, "XEN_X86_FEATURE_EFRO", "";
+    CLZERO = 256, "XEN_X86_FEATURE_CLZERO", "A";
+    RSTR_FP_ERR_PTRS = 258, "XEN_X86_FEATURE_RSTR_FP_ERR_PTRS", "A";
+    WBNOINVD = 265, "XEN_X86_FEATURE_WBNOINVD", "";
+    IBPB = 268, "XEN_X86_FEATURE_IBPB", "A";
+    IBRS = 270, "XEN_X86_FEATURE_IBRS", "S";
+    AMD_STIBP = 271, "XEN_X86_FEATURE_AMD_STIBP", "S";
+    IBRS_ALWAYS = 272, "XEN_X86_FEATURE_IBRS_ALWAYS", "S";
+    STIBP_ALWAYS = 273, "XEN_X86_FEATURE_STIBP_ALWAYS", "S";
+    IBRS_FAST = 274, "XEN_X86_FEATURE_IBRS_FAST", "S";
+    IBRS_SAME_MODE = 275, "XEN_X86_FEATURE_IBRS_SAME_MODE", "S";
+    NO_LMSL = 276, "XEN_X86_FEATURE_NO_LMSL", "S";
+    AMD_PPIN = 279, "XEN_X86_FEATURE_AMD_PPIN", "";
+    AMD_SSBD = 280, "XEN_X86_FEATURE_AMD_SSBD", "S";
+    VIRT_SSBD = 281, "XEN_X86_FEATURE_VIRT_SSBD", "!";
+    SSB_NO = 282, "XEN_X86_FEATURE_SSB_NO", "A";
+    PSFD = 284, "XEN_X86_FEATURE_PSFD", "S";
+    BTC_NO = 285, "XEN_X86_FEATURE_BTC_NO", "A";
+    IBPB_RET = 286, "XEN_X86_FEATURE_IBPB_RET", "A";
+    AVX512_4VNNIW = 290, "XEN_X86_FEATURE_AVX512_4VNNIW", "A";
+    AVX512_4FMAPS = 291, "XEN_X86_FEATURE_AVX512_4FMAPS", "A";
+    FSRM = 292, "XEN_X86_FEATURE_FSRM", "A";
+    AVX512_VP2INTERSECT = 296, "XEN_X86_FEATURE_AVX512_VP2INTERSECT", "a";
+    SRBDS_CTRL = 297, "XEN_X86_FEATURE_SRBDS_CTRL", "";
+    MD_CLEAR = 298, "XEN_X86_FEATURE_MD_CLEAR", "!A";
+    RTM_ALWAYS_ABORT = 299, "XEN_X86_FEATURE_RTM_ALWAYS_ABORT", "!";
+    TSX_FORCE_ABORT = 301, "XEN_X86_FEATURE_TSX_FORCE_ABORT", "";
+    SERIALIZE = 302, "XEN_X86_FEATURE_SERIALIZE", "A";
+    HYBRID = 303, "XEN_X86_FEATURE_HYBRID", "";
+    TSXLDTRK = 304, "XEN_X86_FEATURE_TSXLDTRK", "a";
+    CET_IBT = 308, "XEN_X86_FEATURE_CET_IBT", "";
+    AVX512_FP16 = 311, "XEN_X86_FEATURE_AVX512_FP16", "";
+    IBRSB = 314, "XEN_X86_FEATURE_IBRSB", "A";
+    STIBP = 315, "XEN_X86_FEATURE_STIBP", "A";
+    L1D_FLUSH = 316, "XEN_X86_FEATURE_L1D_FLUSH", "S";
+    ARCH_CAPS = 317, "XEN_X86_FEATURE_ARCH_CAPS", "!A";
+    CORE_CAPS = 318, "XEN_X86_FEATURE_CORE_CAPS", "";
+    SSBD = 319, "XEN_X86_FEATURE_SSBD", "A";
+    AVX_VNNI = 324, "XEN_X86_FEATURE_AVX_VNNI", "A";
+    AVX512_BF16 = 325, "XEN_X86_FEATURE_AVX512_BF16", "A";
+    FZRM = 330, "XEN_X86_FEATURE_FZRM", "A";
+    FSRS = 331, "XEN_X86_FEATURE_FSRS", "A";
+    FSRCS = 332, "XEN_X86_FEATURE_FSRCS", "A";
+    LFENCE_DISPATCH = 354, "XEN_X86_FEATURE_LFENCE_DISPATCH", "A";
+    VERW_CLEAR = 357, "XEN_X86_FEATURE_VERW_CLEAR", "!A";
+    NSCB = 358, "XEN_X86_FEATURE_NSCB", "A";
+    AUTO_IBRS = 360, "XEN_X86_FEATURE_AUTO_IBRS", "";
+    SBPB = 379, "XEN_X86_FEATURE_SBPB", "A";
+    IBPB_BRTYPE = 380, "XEN_X86_FEATURE_IBPB_BRTYPE", "A";
+    SRSO_NO = 381, "XEN_X86_FEATURE_SRSO_NO", "A";
+    SRSO_US_NO = 382, "XEN_X86_FEATURE_SRSO_US_NO", "";
+    SRSO_MSR_FIX = 383, "XEN_X86_FEATURE_SRSO_MSR_FIX", "";
+    INTEL_PPIN = 384, "XEN_X86_FEATURE_INTEL_PPIN", "";
+    INTEL_PSFD = 416, "XEN_X86_FEATURE_INTEL_PSFD", "A";
+    IPRED_CTRL = 417, "XEN_X86_FEATURE_IPRED_CTRL", "S";
+    RRSBA_CTRL = 418, "XEN_X86_FEATURE_RRSBA_CTRL", "S";
+    BHI_CTRL = 420, "XEN_X86_FEATURE_BHI_CTRL", "S";
+    MCDT_NO = 421, "XEN_X86_FEATURE_MCDT_NO", "A";
+    CET_SSS = 498, "XEN_X86_FEATURE_CET_SSS", "";
+    RDCL_NO = 512, "XEN_X86_FEATURE_RDCL_NO", "A";
+    EIBRS = 513, "XEN_X86_FEATURE_EIBRS", "A";
+    RSBA = 514, "XEN_X86_FEATURE_RSBA", "!";
+    SKIP_L1DFL = 515, "XEN_X86_FEATURE_SKIP_L1DFL", "";
+    INTEL_SSB_NO = 516, "XEN_X86_FEATURE_INTEL_SSB_NO", "A";
+    MDS_NO = 517, "XEN_X86_FEATURE_MDS_NO", "A";
+    IF_PSCHANGE_MC_NO = 518, "XEN_X86_FEATURE_IF_PSCHANGE_MC_NO", "A";
+    TSX_CTRL = 519, "XEN_X86_FEATURE_TSX_CTRL", "";
+    TAA_NO = 520, "XEN_X86_FEATURE_TAA_NO", "A";
+    MCU_CTRL = 521, "XEN_X86_FEATURE_MCU_CTRL", "";
+    MISC_PKG_CTRL = 522, "XEN_X86_FEATURE_MISC_PKG_CTRL", "";
+    ENERGY_FILTERING = 523, "XEN_X86_FEATURE_ENERGY_FILTERING", "";
+    DOITM = 524, "XEN_X86_FEATURE_DOITM", "";
+    SBDR_SSDP_NO = 525, "XEN_X86_FEATURE_SBDR_SSDP_NO", "A";
+    FBSDP_NO = 526, "XEN_X86_FEATURE_FBSDP_NO", "A";
+    PSDP_NO = 527, "XEN_X86_FEATURE_PSDP_NO", "A";
+    FB_CLEAR = 529, "XEN_X86_FEATURE_FB_CLEAR", "!A";
+    FB_CLEAR_CTRL = 530, "XEN_X86_FEATURE_FB_CLEAR_CTRL", "";
+    RRSBA = 531, "XEN_X86_FEATURE_RRSBA", "!";
+    BHI_NO = 532, "XEN_X86_FEATURE_BHI_NO", "A";
+    XAPIC_STATUS = 533, "XEN_X86_FEATURE_XAPIC_STATUS", "";
+    OVRCLK_STATUS = 535, "XEN_X86_FEATURE_OVRCLK_STATUS", "";
+    PBRSB_NO = 536, "XEN_X86_FEATURE_PBRSB_NO", "A";
+    GDS_CTRL = 537, "XEN_X86_FEATURE_GDS_CTRL", "";
+    GDS_NO = 538, "XEN_X86_FEATURE_GDS_NO", "A";
+    RFDS_NO = 539, "XEN_X86_FEATURE_RFDS_NO", "A";
+    RFDS_CLEAR = 540, "XEN_X86_FEATURE_RFDS_CLEAR", "!A";
+    ITS_NO = 574, "XEN_X86_FEATURE_ITS_NO", "!A";
+    TSA_SQ_NO = 577, "XEN_X86_FEATURE_TSA_SQ_NO", "A";
+    TSA_L1_NO = 578, "XEN_X86_FEATURE_TSA_L1_NO", "A";
+}

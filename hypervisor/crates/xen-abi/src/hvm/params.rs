@@ -1,0 +1,111 @@
+//! `HVMOP_set_param` indices and their values (`hvm/params.h`), and addresses of the HVM info tables.
+
+consts! { PARAMS: u32 {
+    PARAM_PAE_ENABLED = 4, "HVM_PARAM_PAE_ENABLED";
+    PARAM_DM_DOMAIN = 13, "HVM_PARAM_DM_DOMAIN";
+    PARAM_MEMORY_EVENT_CR0 = 20, "HVM_PARAM_MEMORY_EVENT_CR0";
+    PARAM_MEMORY_EVENT_CR3 = 21, "HVM_PARAM_MEMORY_EVENT_CR3";
+    PARAM_MEMORY_EVENT_CR4 = 22, "HVM_PARAM_MEMORY_EVENT_CR4";
+    PARAM_MEMORY_EVENT_INT3 = 23, "HVM_PARAM_MEMORY_EVENT_INT3";
+    PARAM_NESTEDHVM = 24, "HVM_PARAM_NESTEDHVM";
+    PARAM_MEMORY_EVENT_SINGLE_STEP = 25, "HVM_PARAM_MEMORY_EVENT_SINGLE_STEP";
+    PARAM_BUFIOREQ_EVTCHN = 26, "HVM_PARAM_BUFIOREQ_EVTCHN";
+    PARAM_MEMORY_EVENT_MSR = 30, "HVM_PARAM_MEMORY_EVENT_MSR";
+    /// How events are announced; the type is in the top byte (`CALLBACK_TYPE_*`).
+    PARAM_CALLBACK_IRQ = 0, "HVM_PARAM_CALLBACK_IRQ";
+    /// Xenstore ring.
+    PARAM_STORE_PFN = 1, "HVM_PARAM_STORE_PFN";
+    PARAM_STORE_EVTCHN = 2, "HVM_PARAM_STORE_EVTCHN";
+    PARAM_IOREQ_PFN = 5, "HVM_PARAM_IOREQ_PFN";
+    PARAM_BUFIOREQ_PFN = 6, "HVM_PARAM_BUFIOREQ_PFN";
+    PARAM_VIRIDIAN = 9, "HVM_PARAM_VIRIDIAN";
+    PARAM_TIMER_MODE = 10, "HVM_PARAM_TIMER_MODE";
+    PARAM_HPET_ENABLED = 11, "HVM_PARAM_HPET_ENABLED";
+    /// Identity page table for real mode without unrestricted guest.
+    PARAM_IDENT_PT = 12, "HVM_PARAM_IDENT_PT";
+    /// Sleep state; non-zero suspends.
+    PARAM_ACPI_S_STATE = 14, "HVM_PARAM_ACPI_S_STATE";
+    PARAM_VM86_TSS = 15, "HVM_PARAM_VM86_TSS";
+    PARAM_VPT_ALIGN = 16, "HVM_PARAM_VPT_ALIGN";
+    /// Console ring.
+    PARAM_CONSOLE_PFN = 17, "HVM_PARAM_CONSOLE_PFN";
+    PARAM_CONSOLE_EVTCHN = 18, "HVM_PARAM_CONSOLE_EVTCHN";
+    PARAM_ACPI_IOPORTS_LOCATION = 19, "HVM_PARAM_ACPI_IOPORTS_LOCATION";
+    PARAM_PAGING_RING_PFN = 27, "HVM_PARAM_PAGING_RING_PFN";
+    PARAM_MONITOR_RING_PFN = 28, "HVM_PARAM_MONITOR_RING_PFN";
+    PARAM_SHARING_RING_PFN = 29, "HVM_PARAM_SHARING_RING_PFN";
+    PARAM_TRIPLE_FAULT_REASON = 31, "HVM_PARAM_TRIPLE_FAULT_REASON";
+    PARAM_IOREQ_SERVER_PFN = 32, "HVM_PARAM_IOREQ_SERVER_PFN";
+    PARAM_NR_IOREQ_SERVER_PAGES = 33, "HVM_PARAM_NR_IOREQ_SERVER_PAGES";
+    PARAM_VM_GENERATION_ID_ADDR = 34, "HVM_PARAM_VM_GENERATION_ID_ADDR";
+    PARAM_ALTP2M = 35, "HVM_PARAM_ALTP2M";
+    PARAM_X87_FIP_WIDTH = 36, "HVM_PARAM_X87_FIP_WIDTH";
+    PARAM_VM86_TSS_SIZED = 37, "HVM_PARAM_VM86_TSS_SIZED";
+    PARAM_MCA_CAP = 38, "HVM_PARAM_MCA_CAP";
+} }
+
+consts! { PARAM_VALUES: u64 {
+    PARAM_CALLBACK_IRQ_TYPE_MASK = 0xff00_0000_0000_0000, "HVM_PARAM_CALLBACK_IRQ_TYPE_MASK";
+    PARAM_CALLBACK_TYPE_GSI = 0x0, "HVM_PARAM_CALLBACK_TYPE_GSI";
+    PARAM_CALLBACK_TYPE_PCI_INTX = 0x1, "HVM_PARAM_CALLBACK_TYPE_PCI_INTX";
+    PARAM_CALLBACK_TYPE_VECTOR = 0x2, "HVM_PARAM_CALLBACK_TYPE_VECTOR";
+    HVMPV_BASE_FREQ = 0x1, "HVMPV_base_freq";
+    HVMPV_NO_FREQ = 0x2, "HVMPV_no_freq";
+    HVMPV_TIME_REF_COUNT = 0x4, "HVMPV_time_ref_count";
+    HVMPV_REFERENCE_TSC = 0x8, "HVMPV_reference_tsc";
+    HVMPV_HCALL_REMOTE_TLB_FLUSH = 0x10, "HVMPV_hcall_remote_tlb_flush";
+    HVMPV_APIC_ASSIST = 0x20, "HVMPV_apic_assist";
+    HVMPV_CRASH_CTL = 0x40, "HVMPV_crash_ctl";
+    HVMPV_SYNIC = 0x80, "HVMPV_synic";
+    HVMPV_STIMER = 0x100, "HVMPV_stimer";
+    HVMPV_HCALL_IPI = 0x200, "HVMPV_hcall_ipi";
+    HVMPV_EX_PROCESSOR_MASKS = 0x400, "HVMPV_ex_processor_masks";
+    HVMPV_NO_VP_LIMIT = 0x800, "HVMPV_no_vp_limit";
+    HVMPV_CPU_HOTPLUG = 0x1000, "HVMPV_cpu_hotplug";
+    HVMPV_FEATURE_MASK = 0x1fff, "HVMPV_feature_mask";
+    HVMPTM_DELAY_FOR_MISSED_TICKS = 0x0, "HVMPTM_delay_for_missed_ticks";
+    HVMPTM_NO_DELAY_FOR_MISSED_TICKS = 0x1, "HVMPTM_no_delay_for_missed_ticks";
+    HVMPTM_NO_MISSED_TICKS_PENDING = 0x2, "HVMPTM_no_missed_ticks_pending";
+    HVMPTM_ONE_MISSED_TICK_PENDING = 0x3, "HVMPTM_one_missed_tick_pending";
+    XEN_ALTP2M_DISABLED = 0x0, "XEN_ALTP2M_disabled";
+    XEN_ALTP2M_MIXED = 0x1, "XEN_ALTP2M_mixed";
+    XEN_ALTP2M_EXTERNAL = 0x2, "XEN_ALTP2M_external";
+    XEN_ALTP2M_LIMITED = 0x3, "XEN_ALTP2M_limited";
+    XEN_HVM_MCA_CAP_LMCE = 0x1, "XEN_HVM_MCA_CAP_LMCE";
+    XEN_HVM_MCA_CAP_MASK = 0x1, "XEN_HVM_MCA_CAP_MASK";
+    NR_PARAMS = 0x27, "HVM_NR_PARAMS";
+} }
+
+consts! { INFO_TABLES: u64 {
+    E820_PAGE = 0x9_0000, "HVM_E820_PAGE";
+    E820_NR_OFFSET = 0x1e8, "HVM_E820_NR_OFFSET";
+    E820_OFFSET = 0x2d0, "HVM_E820_OFFSET";
+    BELOW_4G_RAM_END = 0xf000_0000, "HVM_BELOW_4G_RAM_END";
+    BELOW_4G_MMIO_START = 0xf000_0000, "HVM_BELOW_4G_MMIO_START";
+    BELOW_4G_MMIO_LENGTH = 0x1000_0000, "HVM_BELOW_4G_MMIO_LENGTH";
+} }
+
+consts! { INFO_TABLE_CONSTANTS: u64 {
+    INFO_PFN = 0x9f, "HVM_INFO_PFN";
+    INFO_OFFSET = 0x800, "HVM_INFO_OFFSET";
+    INFO_PADDR = 0x9_f800, "HVM_INFO_PADDR";
+    MAX_VCPUS = 0x80, "HVM_MAX_VCPUS";
+} }
+
+abi_structs! { LAYOUT_PARAMS {
+    /// What the toolstack tells the firmware of an HVM guest, at [`INFO_PADDR`].
+    struct InfoTable = "struct hvm_info_table", 48 {
+        /// "HVM INFO".
+        0 => signature: [u8; 8],
+        8 => length: u32,
+        /// Makes the bytes of the table sum to zero.
+        12 => checksum: u8,
+        13 => apic_mode: u8,
+        14 => _pad14: u16,
+        16 => nr_vcpus: u32,
+        20 => low_mem_pgend: u32,
+        24 => reserved_mem_pgstart: u32,
+        28 => high_mem_pgend: u32,
+        32 => vcpu_online: [u8; 16],
+    }
+} }

@@ -1,0 +1,23 @@
+//! `kexec_op` numbers (`public/kexec.h`).
+
+consts! { OPS: u32 {
+    CMD_KEXEC = 0, "KEXEC_CMD_kexec";
+    CMD_KEXEC_LOAD_V1 = 1, "KEXEC_CMD_kexec_load_v1";
+    CMD_KEXEC_UNLOAD_V1 = 2, "KEXEC_CMD_kexec_unload_v1";
+    CMD_KEXEC_GET_RANGE = 3, "KEXEC_CMD_kexec_get_range";
+    CMD_KEXEC_LOAD = 4, "KEXEC_CMD_kexec_load";
+    CMD_KEXEC_UNLOAD = 5, "KEXEC_CMD_kexec_unload";
+    CMD_KEXEC_STATUS = 6, "KEXEC_CMD_kexec_status";
+} }
+
+consts! { CONSTANTS: u32 {
+    TYPE_DEFAULT = 0, "KEXEC_TYPE_DEFAULT";
+    TYPE_CRASH = 1, "KEXEC_TYPE_CRASH";
+    RANGE_MA_CRASH = 0, "KEXEC_RANGE_MA_CRASH";
+    RANGE_MA_XEN = 1, "KEXEC_RANGE_MA_XEN";
+    RANGE_MA_CPU = 2, "KEXEC_RANGE_MA_CPU";
+    RANGE_MA_XENHEAP = 3, "KEXEC_RANGE_MA_XENHEAP";
+    RANGE_MA_BOOT_PARAM = 4, "KEXEC_RANGE_MA_BOOT_PARAM";
+    RANGE_MA_EFI_MEMMAP = 5, "KEXEC_RANGE_MA_EFI_MEMMAP";
+    RANGE_MA_VMCOREINFO = 6, "KEXEC_RANGE_MA_VMCOREINFO";
+} }
