@@ -2,6 +2,7 @@
 //!
 //! [`machine::Machine`] is what a test talks to; [`host::HostSpec`] says what is booted. The command line is `bin/xtask.rs`.
 
+pub mod check;
 pub mod cpio;
 pub mod debian;
 pub mod demo;
@@ -17,5 +18,6 @@ pub mod paths;
 pub mod qemu;
 pub mod run;
 pub mod steps;
+pub mod tidy;
 
 pub use error::{Context, Result};

@@ -7,7 +7,9 @@ fn main() -> ExitCode {
     let result = match args.split_first() {
         Some((verb, rest)) if verb == "run" => qemu::run::main(rest),
         Some((verb, rest)) if verb == "demo" => qemu::demo::main(rest),
-        _ => Err("usage: xtask run|demo [--help]".into()),
+        Some((verb, rest)) if verb == "test" => qemu::check::main(rest),
+        Some((verb, [])) if verb == "tidy" => qemu::tidy::main(),
+        _ => Err("usage: xtask run|demo|test|tidy [--help]".into()),
     };
     match result {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
