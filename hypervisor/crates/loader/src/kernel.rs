@@ -160,6 +160,11 @@ impl<'a> Kernel<'a> {
         Self::from_image(Cow::Borrowed(image))
     }
 
+    /// Parses an ELF image that is already unpacked and keeps it.
+    pub fn from_vec(image: Vec<u8>) -> Result<Kernel<'static>, LoadError> {
+        Kernel::from_image(Cow::Owned(image))
+    }
+
     fn from_image(image: Cow<'a, [u8]>) -> Result<Kernel<'a>, LoadError> {
         let elf = ElfImage::parse(&image)?;
         let notes = notes::parse(&image)?;

@@ -55,6 +55,10 @@ pub const FEAT_AUTO_TRANSLATED: u32 = 2;
 /// Bit number of `XENFEAT_dom0`.
 pub const FEAT_DOM0: u32 = 11;
 
+/// Bits that any PV kernel may require: what every hypervisor of this ABI does for it. Writable page tables is the
+/// emulation of stray writes (a VM assist), not direct access.
+pub const PV_FEATURES: u32 = 1 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << FEAT_DOM0 | 1 << 13;
+
 /// A kernel's notes; `None` where it gave none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct XenNotes {

@@ -96,7 +96,7 @@ pub fn linux_notes(init_p2m: bool, mod_start_pfn: bool) -> Vec<u8> {
 
 /// A small kernel shaped like Linux: linked 16 MiB above its base.
 pub fn linux_like(size: u64, init_p2m: bool, mod_start_pfn: bool) -> Vec<u8> {
-    let data: Vec<u8> = (0..0x3000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..0x3000u32).map(|i| ((i * 7) >> 3) as u8).collect();
     let segments = [
         Seg {
             paddr: 0x100_0000,

@@ -1,0 +1,130 @@
+//! [`PvImage`]: kernel, initrd and layout, read and checked before a domain exists.
+use crate::{Error, Result};
+use loader::notes::PV_FEATURES;
+use loader::{Kernel, PvKind, PvLayout, PvRequest};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// What is to be started.
+#[derive(Clone, Debug)]
+pub struct PvParams {
+    /// Kernel file: bzImage or ELF.
+    pub kernel: PathBuf,
+    /// Initrd file.
+    pub ramdisk: Option<PathBuf>,
+    /// Kernel command line, at most 1023 bytes.
+    pub cmdline: String,
+    /// Pages the domain starts with.
+    pub memory_pages: u64,
+    /// Vcpus.
+    pub vcpus: u32,
+}
+
+/// Largest kernel file that is read, and largest image it may unpack to.
+const MAX_FILE: u64 = 512 << 20;
+const MAX_UNPACKED: usize = 1 << 30;
+
+/// A checked image. The initrd stays on disk until it is copied into the domain.
+pub struct PvImage {
+    pub(crate) params: PvParams,
+    pub(crate) kernel: Kernel<'static>,
+    pub(crate) ramdisk: Option<File>,
+    /// Where everything will lie.
+    pub layout: PvLayout,
+}
+
+impl PvImage {
+    /// Reads the kernel, opens the initrd and lays both out.
+    pub fn load(params: &PvParams) -> Result<PvImage> {
+        if params.cmdline.len() >= xen_abi::start_info::MAX_GUEST_CMDLINE {
+            let cause = format!(
+                "{} bytes, and a kernel takes at most 1023",
+                params.cmdline.len()
+            );
+            return Err(Error::new("checking the", "kernel command line", cause)
+                .hint("shorten `extra` or `root`"));
+        }
+        let kernel = read_kernel(&params.kernel)?;
+        let (ramdisk, initrd_len) = match &params.ramdisk {
+            Some(path) => {
+                let (file, len) = open("opening the initrd", path)?;
+                (Some(file), len)
+            }
+            None => (None, 0),
+        };
+        let request = PvRequest {
+            kind: PvKind::DomU,
+            nr_pages: params.memory_pages,
+            initrd_len,
+        };
+        let layout = PvLayout::new(&kernel, &request).map_err(|e| {
+            let hint = match &e {
+                loader::LoadError::TooFewPages { .. } => {
+                    Some("raise `memory` or take a smaller initrd")
+                }
+                loader::LoadError::NoXenNotes => {
+                    Some("use a kernel with CONFIG_XEN_PV, or set `type = \"pvh\"`")
+                }
+                _ => None,
+            };
+            Error {
+                hint,
+                ..Error::new("laying out", params.kernel.display(), e)
+            }
+        })?;
+        Ok(PvImage {
+            params: params.clone(),
+            kernel,
+            ramdisk,
+            layout,
+        })
+    }
+}
+
+fn read_kernel(path: &Path) -> Result<Kernel<'static>> {
+    let fail = |e: &dyn std::fmt::Display| Error::new("reading the kernel", path.display(), e);
+    let (mut file, len) = open("opening the kernel", path)?;
+    if len > MAX_FILE {
+        return Err(fail(&format!(
+            "{} MiB, and no kernel has more than 512",
+            len >> 20
+        )));
+    }
+    let mut data = Vec::with_capacity(len as usize);
+    file.by_ref()
+        .take(MAX_FILE)
+        .read_to_end(&mut data)
+        .map_err(|e| fail(&e))?;
+    let payload = loader::kernel::payload(&data)
+        .map_err(|e| fail(&e).hint("`kernel` must name a Linux vmlinuz or an ELF image"))?;
+    let kernel = match loader::kernel::decompress(&payload, MAX_UNPACKED).map_err(|e| fail(&e))? {
+        // An unpacked file need not be kept twice.
+        std::borrow::Cow::Borrowed(part) if part.len() == data.len() => Kernel::from_vec(data),
+        std::borrow::Cow::Borrowed(part) => Kernel::from_vec(part.to_vec()),
+        std::borrow::Cow::Owned(image) => Kernel::from_vec(image),
+    }
+    .map_err(|e| fail(&e))?;
+    if !kernel.notes.is_pv() {
+        let hint = "use a kernel with CONFIG_XEN_PV, or set `type = \"pvh\"`";
+        return Err(fail(&loader::LoadError::NoXenNotes).hint(hint));
+    }
+    kernel
+        .notes
+        .check_required(PV_FEATURES)
+        .map_err(|e| fail(&e))?;
+    Ok(kernel)
+}
+
+fn open(step: &'static str, path: &Path) -> Result<(File, u64)> {
+    let fail = |e: &dyn std::fmt::Display| Error::new(step, path.display(), e);
+    let file = File::open(path).map_err(|e| fail(&e))?;
+    let meta = file.metadata().map_err(|e| fail(&e))?;
+    if !meta.is_file() {
+        return Err(fail(&"not a regular file"));
+    }
+    if meta.len() == 0 {
+        return Err(fail(&"the file is empty"));
+    }
+    Ok((file, meta.len()))
+}
