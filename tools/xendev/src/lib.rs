@@ -6,6 +6,7 @@
 //! in and out, never borrowed. This is the only crate of the toolstack with `unsafe`.
 #![warn(missing_docs)]
 
+mod arena;
 mod error;
 mod evtchn;
 mod gnttab;
@@ -14,6 +15,7 @@ mod mem;
 mod privcmd;
 mod sys;
 
+pub use arena::Arena;
 pub use error::{Error, Result};
 pub use evtchn::EvtChn;
 pub use gnttab::{GntTab, UnmapNotify};
