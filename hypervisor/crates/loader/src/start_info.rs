@@ -94,7 +94,7 @@ pub fn start_info(
             info.console = Payload::of(ConsoleDomU {
                 mfn: console_mfn,
                 evtchn: console_port,
-                _pad: 0,
+                ..ConsoleDomU::default()
             });
         }
     }
