@@ -14,6 +14,7 @@ mod mapping;
 mod mem;
 mod privcmd;
 mod sys;
+mod xenbus;
 
 pub use arena::Arena;
 pub use error::{Error, Result};
@@ -21,6 +22,7 @@ pub use evtchn::EvtChn;
 pub use gnttab::{GntTab, UnmapNotify};
 pub use mem::{HeapMem, SharedMem, SharedMemExt};
 pub use privcmd::Privcmd;
+pub use xenbus::{xenbus_page, xenbus_port};
 
 use xen_abi::{DomId, Errno, Gfn};
 

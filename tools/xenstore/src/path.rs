@@ -101,6 +101,13 @@ impl Path {
     }
 }
 
+/// Lets maps keyed by paths be searched by text; ordering and hash are the text's.
+impl std::borrow::Borrow<str> for Path {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
