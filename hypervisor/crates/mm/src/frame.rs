@@ -43,6 +43,8 @@ impl State {
     pub const SHARED: u64 = 1 << 51;
     /// Holds the hypervisor itself: nobody may map it, not even as MMIO.
     pub const HYPERVISOR: u64 = 1 << 52;
+    /// Where the order of a free block starts.
+    pub const ORDER_SHIFT: u32 = 56;
     /// The flags that survive allocation and freeing.
     pub const FIXED: u64 = Self::RAM | Self::HYPERVISOR;
 
@@ -56,7 +58,7 @@ impl State {
         self.0 & flag != 0
     }
     pub fn order(self) -> u32 {
-        (self.0 >> 56) as u32 & 31
+        (self.0 >> Self::ORDER_SHIFT) as u32 & 31
     }
     pub fn with_owner(self, owner: DomId) -> State {
         State(self.0 & !(0xffff << 32) | (owner.0 as u64) << 32)
@@ -162,6 +164,12 @@ impl FrameInfo {
             })
             .ok()
             .map(State)
+    }
+
+    /// TLB clock of the last use that ended.
+    #[inline]
+    pub(crate) fn stamp(&self) -> u32 {
+        self.stamp.load(Ordering::Acquire)
     }
 
     /// Notes that a use which a TLB may have cached ends at `now`. Racing droppers must not move it back, and

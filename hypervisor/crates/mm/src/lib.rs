@@ -9,7 +9,6 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-#![allow(unused_variables, dead_code)] // until the bodies are in
 
 #[cfg(test)]
 extern crate std;
@@ -25,8 +24,8 @@ pub use heap::{Fresh, Heap};
 pub use list::PageList;
 pub use own::{FreeToken, LastRef, PageRef, Released};
 pub use pv::{
-    Budget, Level, MmioAccess, PageType, Paging, Platform, PvTables, RootRef, Update, UpdateEffect,
-    WritableRef,
+    Budget, Level, MmioAccess, PageType, Paging, Platform, PvTables, RootRef, SegRef, Update,
+    UpdateEffect, WritableRef,
 };
 
 /// Results of this crate: errors are the ABI's. `ERESTART` means "budget used up, repeat the same call".

@@ -12,7 +12,21 @@
 //! PARTIAL, owns itself (one reference and one type reference) and the call returns ERESTART: repeat it. When it runs
 //! out while releasing, the call has succeeded, and [`PvTables`] remembers the rest; every operation first finishes
 //! that, and [`Paging::drain`] does so explicitly.
-use crate::{FrameTable, PageRef, Released, Result};
+pub mod entry;
+mod ops;
+pub mod segdesc;
+mod table;
+mod target;
+mod update;
+pub(crate) mod word;
+
+#[cfg(test)]
+mod tests;
+
+pub use entry::{ENTRIES, RESERVED_SLOTS};
+pub use segdesc::check_descriptor;
+
+use crate::FrameTable;
 use xen_abi::{DomId, Mfn};
 
 /// What the code below needs from the machine. Implemented once, monomorphised.
@@ -35,9 +49,10 @@ pub trait Platform {
     fn mmio_access(&self, domain: DomId, mfn: Mfn) -> MmioAccess;
     /// May `domain` choose cache attributes (PWT, PCD, PAT) in L1 entries? True for those with hardware.
     fn cache_attrs_allowed(&self, domain: DomId) -> bool;
-    /// Now, in flushes: a counter that moves on with every TLB flush.
+    /// Now, in flushes: a counter that moves on with every TLB flush. Never zero, which means "never used".
     fn tlb_clock(&self) -> u32;
-    /// Returns once every CPU has flushed all its TLB entries at or after `stamp` (waits for flushes, not for guests).
+    /// Returns once every CPU has flushed all its TLB entries after the clock showed `stamp` (global ones and those of other
+    /// domains included; waits for flushes, not for guests). `owner` owns the frame, foreign mappings may be elsewhere.
     fn tlb_sync(&self, owner: DomId, stamp: u32);
     /// Frame numbers the CPU accepts: physical address width minus 12.
     fn max_mfn_bits(&self) -> u32;
@@ -68,6 +83,39 @@ pub enum Level {
     L4 = 4,
 }
 
+impl Level {
+    /// The level of the tables that entries of this one name. An L1 names pages: it answers L1.
+    pub(crate) fn below(self) -> Level {
+        match self {
+            Level::L4 => Level::L3,
+            Level::L3 => Level::L2,
+            Level::L2 | Level::L1 => Level::L1,
+        }
+    }
+
+    /// The level of a page-table type.
+    pub fn of(ty: PageType) -> Option<Level> {
+        match ty {
+            PageType::L1 => Some(Level::L1),
+            PageType::L2 => Some(Level::L2),
+            PageType::L3 => Some(Level::L3),
+            PageType::L4 => Some(Level::L4),
+            _ => None,
+        }
+    }
+}
+
+impl From<Level> for PageType {
+    fn from(level: Level) -> PageType {
+        match level {
+            Level::L1 => PageType::L1,
+            Level::L2 => PageType::L2,
+            Level::L3 => PageType::L3,
+            Level::L4 => PageType::L4,
+        }
+    }
+}
+
 /// What a frame is, exclusively, while its type count is not zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -88,7 +136,8 @@ pub enum PageType {
     Writable = 7,
 }
 
-/// How much work on tables a call may do: one unit per entry of a table at level 2 or above.
+/// How much work on tables a call may do: one unit per present entry of a table at level 2 or above, so at most 512 page
+/// references. Zero makes no progress.
 #[derive(Debug)]
 pub struct Budget(pub u32);
 
@@ -180,109 +229,5 @@ impl<'a, P: Platform> Paging<'a, P> {
     /// Joins the two.
     pub fn new(frames: FrameTable<'a>, platform: &'a P) -> Self {
         Paging { frames, platform }
-    }
-
-    /// Drops a reference at the present TLB clock.
-    pub fn put_page(&self, page: PageRef) -> Released {
-        self.frames.put_page(page, self.platform.tlb_clock())
-    }
-
-    /// A writable reference to `mfn`, owned by `owner`. EINVAL: not its frame, or a page table or descriptor page.
-    pub fn get_writable(&self, mfn: Mfn, owner: DomId) -> Result<WritableRef> {
-        todo!()
-    }
-    /// Gives it back.
-    pub fn put_writable(&self, page: WritableRef) -> Released {
-        todo!()
-    }
-
-    /// A descriptor-page reference to `mfn` of the domain of `t`; checks all 512 descriptors (and forces DPL 3).
-    pub fn get_segdesc(&self, t: &mut PvTables, mfn: Mfn) -> Result<SegRef> {
-        todo!()
-    }
-    /// Gives it back.
-    pub fn put_segdesc(&self, page: SegRef) -> Released {
-        todo!()
-    }
-
-    /// Type of `mfn` and whether it is pinned; `None` while its type count is zero. For `getpageframeinfo`.
-    pub fn page_type(&self, mfn: Mfn) -> (PageType, bool) {
-        todo!()
-    }
-
-    /// Which page-table level `mfn` has been validated as, if it belongs to `domain`.
-    pub fn table_level(&self, mfn: Mfn, domain: DomId) -> Option<Level> {
-        todo!()
-    }
-
-    /// Finishes a release that ran out of budget. ERESTART: not yet.
-    pub fn drain(&self, t: &mut PvTables, budget: &mut Budget) -> Result<()> {
-        todo!()
-    }
-
-    /// `MMUEXT_PIN_Lx_TABLE`: validates `mfn` as a table of `level` and keeps it so until unpinned. EINVAL: already
-    /// pinned, wrong owner or type, or an entry that may not be.
-    pub fn pin(&self, t: &mut PvTables, level: Level, mfn: Mfn, budget: &mut Budget) -> Result<()> {
-        todo!()
-    }
-    /// `MMUEXT_UNPIN_TABLE`. EINVAL: not pinned.
-    pub fn unpin(&self, t: &mut PvTables, mfn: Mfn, budget: &mut Budget) -> Result<()> {
-        todo!()
-    }
-
-    /// `MMUEXT_NEW_BASEPTR`: the reference that CR3 (kernel or user) will hold on the root `mfn`.
-    pub fn get_root(&self, t: &mut PvTables, mfn: Mfn, budget: &mut Budget) -> Result<RootRef> {
-        todo!()
-    }
-    /// Gives back what a CR3 held, once no CPU uses it. ERESTART: an earlier release is not finished yet, `root` is
-    /// returned.
-    pub fn put_root(
-        &self,
-        t: &mut PvTables,
-        root: RootRef,
-        budget: &mut Budget,
-    ) -> core::result::Result<(), RootRef> {
-        todo!()
-    }
-
-    /// Changes one entry of a validated table of `level`. EINVAL: not such a table, bad index, or a forbidden entry;
-    /// EPERM: MMIO the domain may not map; ERESTART: repeat.
-    #[allow(clippy::too_many_arguments)]
-    pub fn update_entry(
-        &self,
-        t: &mut PvTables,
-        level: Level,
-        table: Mfn,
-        index: usize,
-        new: u64,
-        how: Update,
-        budget: &mut Budget,
-    ) -> Result<UpdateEffect> {
-        todo!()
-    }
-
-    /// `MMU_NORMAL_PT_UPDATE`: [`Paging::update_entry`] at whatever level `table` has; a plain write if it is not a page table.
-    pub fn mmu_update(
-        &self,
-        t: &mut PvTables,
-        table: Mfn,
-        index: usize,
-        new: u64,
-        how: Update,
-        budget: &mut Budget,
-    ) -> Result<UpdateEffect> {
-        todo!()
-    }
-
-    /// Entry `index` of `table`, which must belong to `domain`.
-    pub fn read_entry(&self, domain: DomId, table: Mfn, index: usize) -> Result<u64> {
-        todo!()
-    }
-
-    /// Domain death or `decrease_reservation`, one page: unpins it, finishes what is partial, takes the owner's
-    /// reference. The frame itself goes through [`Platform::last_ref`], now or when the last foreign reference goes.
-    /// Roots in CR3s must have been put before. Repeat on ERESTART; calling it again for the same page is harmless.
-    pub fn relinquish(&self, t: &mut PvTables, mfn: Mfn, budget: &mut Budget) -> Result<()> {
-        todo!()
     }
 }

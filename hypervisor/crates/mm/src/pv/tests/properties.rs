@@ -1,0 +1,361 @@
+//! Random sequences of operations by two domains, each followed by a comparison with the model.
+use super::super::entry::{P, RW, US};
+use super::super::*;
+use super::machine::{FRAMES, MMIO, MMIO_DENIED, MMIO_RO, World};
+use super::model::{self, Holders};
+use crate::Result;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::vec;
+use std::vec::Vec;
+use xen_abi::Errno::{EINVAL, ERESTART};
+use xen_abi::{DomId, Mfn};
+
+#[derive(Debug, Clone)]
+enum Op {
+    Populate {
+        dom: u16,
+    },
+    /// Builds a plausible tree: table `a` of `level` gets `b` at `slot`.
+    Write {
+        dom: u16,
+        table: u64,
+        slot: usize,
+        target: u64,
+        flags: u64,
+        foreign: bool,
+        preserve: bool,
+    },
+    Pin {
+        dom: u16,
+        level: u8,
+        mfn: u64,
+    },
+    Unpin {
+        dom: u16,
+        mfn: u64,
+    },
+    GetRoot {
+        dom: u16,
+        mfn: u64,
+    },
+    PutRoot {
+        pick: usize,
+    },
+    Grant {
+        dom: u16,
+        mfn: u64,
+    },
+    PutGrant {
+        pick: usize,
+    },
+    SegDesc {
+        dom: u16,
+        mfn: u64,
+    },
+    PutSegDesc {
+        pick: usize,
+    },
+    Relinquish {
+        dom: u16,
+        mfn: u64,
+    },
+    Drain {
+        dom: u16,
+    },
+    Flush,
+}
+
+const SLOTS: [usize; 5] = [0, 1, 255, 260, 511];
+
+fn op() -> impl Strategy<Value = Op> {
+    let dom = || prop_oneof![4 => Just(1u16), 1 => Just(2u16)];
+    // Frames are handed out from the top, so most of these exist soon; few frames make for many collisions.
+    let mfn = || prop_oneof![1 => 0u64..FRAMES as u64, 12 => (FRAMES as u64 - 14)..FRAMES as u64];
+    let target = prop_oneof![
+        30 => mfn(),
+        1 => prop_oneof![Just(MMIO), Just(MMIO_RO), Just(MMIO_DENIED), Just(1u64 << 30), Just(0xff_ffff_ffff)],
+    ];
+    let flags = prop_oneof![
+        10 => Just(P | RW | US),
+        5 => Just(P | US),
+        4 => Just(P | RW),
+        4 => Just(0u64),
+        1 => any::<u64>(),
+    ];
+    let slot = (0..SLOTS.len()).prop_map(|i| SLOTS[i]);
+    let write = (
+        dom(),
+        mfn(),
+        slot,
+        target,
+        flags,
+        prop::bool::weighted(0.1),
+        any::<bool>(),
+    );
+    prop_oneof![
+        3 => dom().prop_map(|dom| Op::Populate { dom }),
+        24 => write.prop_map(|(dom, table, slot, target, flags, foreign, preserve)| Op::Write { dom, table, slot, target, flags, foreign, preserve }),
+        8 => (dom(), 1u8..=4, mfn()).prop_map(|(dom, level, mfn)| Op::Pin { dom, level, mfn }),
+        4 => (dom(), mfn()).prop_map(|(dom, mfn)| Op::Unpin { dom, mfn }),
+        2 => (dom(), mfn()).prop_map(|(dom, mfn)| Op::GetRoot { dom, mfn }),
+        1 => any::<usize>().prop_map(|pick| Op::PutRoot { pick }),
+        1 => (dom(), mfn()).prop_map(|(dom, mfn)| Op::Grant { dom, mfn }),
+        1 => any::<usize>().prop_map(|pick| Op::PutGrant { pick }),
+        1 => (dom(), mfn()).prop_map(|(dom, mfn)| Op::SegDesc { dom, mfn }),
+        1 => any::<usize>().prop_map(|pick| Op::PutSegDesc { pick }),
+        1 => (dom(), mfn()).prop_map(|(dom, mfn)| Op::Relinquish { dom, mfn }),
+        1 => dom().prop_map(|dom| Op::Drain { dom }),
+        1 => Just(Op::Flush),
+    ]
+}
+
+struct Run {
+    world: World,
+    h: Holders,
+    tables: BTreeMap<u16, PvTables>,
+    /// Frame → type last in force, and the clock at which it was.
+    used: BTreeMap<u64, (u32, u32)>,
+}
+
+fn level(n: u8) -> Level {
+    [Level::L1, Level::L2, Level::L3, Level::L4][(n - 1) as usize]
+}
+
+/// Repeats a call while it asks for it.
+fn until_done<T>(budget: u32, mut call: impl FnMut(&mut Budget) -> Result<T>) -> Result<T> {
+    for _ in 0..10_000 {
+        match call(&mut Budget(budget)) {
+            Err(ERESTART) => (),
+            done => return done,
+        }
+    }
+    panic!("no progress");
+}
+
+impl Run {
+    fn new() -> Run {
+        let tables = [1, 2].map(|d| (d, PvTables::new(DomId(d)))).into();
+        let mut run = Run {
+            world: World::new(),
+            h: Holders::default(),
+            tables,
+            used: BTreeMap::new(),
+        };
+        for i in 0..14 {
+            run.populate(if i < 11 { 1 } else { 2 });
+        }
+        run
+    }
+
+    fn populate(&mut self, dom: u16) {
+        if let Some(m) = self.world.populate(DomId(dom)) {
+            self.h.owner.insert(m, DomId(dom));
+            self.h.allocated.insert(m);
+            self.used.remove(&m);
+        }
+    }
+
+    fn step(&mut self, op: &Op, budget: u32, repeat: bool) {
+        let paging = self.world.paging();
+        let run = |f: &mut dyn FnMut(&mut Budget) -> Result<()>| match repeat {
+            true => until_done(budget, f),
+            false => f(&mut Budget(budget)),
+        };
+        match *op {
+            Op::Populate { dom } => self.populate(dom),
+            Op::Write {
+                dom,
+                table,
+                slot,
+                target,
+                flags,
+                foreign,
+                preserve,
+            } => {
+                let new = model::entry_for(target, flags);
+                let pg_owner = DomId(if foreign { 3 - dom } else { dom });
+                let how = Update {
+                    pg_owner,
+                    preserve_ad: preserve,
+                };
+                let t = self.tables.get_mut(&dom).unwrap();
+                let before = self.world.machine.peek(table, slot);
+                let r = run(&mut |b| {
+                    paging
+                        .mmu_update(t, Mfn(table), slot, new, how, b)
+                        .map(drop)
+                });
+                let after = self.world.machine.peek(table, slot);
+                assert!(
+                    r.is_ok() || before == after,
+                    "a refused update left a trace"
+                );
+            }
+            Op::Pin { dom, level: n, mfn } => {
+                let level = level(n);
+                let mut types = model::types_in_force(&self.world, &self.h);
+                let foreseen = (!model::any_partial(&self.world) && repeat).then(|| {
+                    !self.h.pinned.contains_key(&mfn)
+                        && model::would_validate(
+                            &self.world,
+                            &self.h,
+                            DomId(dom),
+                            level,
+                            mfn,
+                            &mut types,
+                        )
+                });
+                let t = self.tables.get_mut(&dom).unwrap();
+                let r = run(&mut |b| paging.pin(t, level, Mfn(mfn), b));
+                if let Some(foreseen) = foreseen {
+                    assert_eq!(r.is_ok(), foreseen, "pin {mfn} as {level:?}: {r:?}");
+                }
+                if r.is_ok() {
+                    assert!(self.h.pinned.insert(mfn, level).is_none());
+                }
+            }
+            Op::Unpin { dom, mfn } => {
+                let t = self.tables.get_mut(&dom).unwrap();
+                if run(&mut |b| paging.unpin(t, Mfn(mfn), b)).is_ok() {
+                    self.h.pinned.remove(&mfn);
+                }
+            }
+            Op::GetRoot { dom, mfn } => {
+                let t = self.tables.get_mut(&dom).unwrap();
+                let _ = run(&mut |b| {
+                    self.h
+                        .roots
+                        .push(paging.get_root(t, Mfn(mfn), b)?.into_raw().0);
+                    Ok(())
+                });
+            }
+            Op::PutRoot { pick } if !self.h.roots.is_empty() => {
+                let i = pick % self.h.roots.len();
+                let t = self
+                    .tables
+                    .get_mut(&self.h.owner[&self.h.roots[i]].0)
+                    .unwrap();
+                if paging
+                    .put_root(
+                        t,
+                        RootRef::from_raw(Mfn(self.h.roots[i])),
+                        &mut Budget(budget),
+                    )
+                    .is_ok()
+                {
+                    self.h.roots.remove(i);
+                }
+            }
+            Op::Grant { dom, mfn } => {
+                if let Ok(r) = paging.get_writable(Mfn(mfn), DomId(dom)) {
+                    self.h.grants.push(r.into_raw().0);
+                }
+            }
+            Op::PutGrant { pick } if !self.h.grants.is_empty() => {
+                let m = self.h.grants.remove(pick % self.h.grants.len());
+                paging.free_if_last(paging.put_writable(WritableRef::from_raw(Mfn(m))));
+            }
+            Op::SegDesc { dom, mfn } => {
+                if let Ok(r) = paging.get_segdesc(self.tables.get_mut(&dom).unwrap(), Mfn(mfn)) {
+                    self.h.segdescs.push(r.into_raw().0);
+                }
+            }
+            Op::PutSegDesc { pick } if !self.h.segdescs.is_empty() => {
+                let m = self.h.segdescs.remove(pick % self.h.segdescs.len());
+                paging.free_if_last(paging.put_segdesc(SegRef::from_raw(Mfn(m))));
+            }
+            Op::Relinquish { dom, mfn } => self.relinquish(dom, mfn, budget),
+            Op::Drain { dom } => {
+                let _ = paging.drain(self.tables.get_mut(&dom).unwrap(), &mut Budget(budget));
+            }
+            Op::Flush => self.world.machine.flush(),
+            _ => (),
+        }
+        self.settle();
+    }
+
+    fn relinquish(&mut self, dom: u16, mfn: u64, budget: u32) {
+        let t = self.tables.get_mut(&dom).unwrap();
+        let r = until_done(budget, |b| self.world.paging().relinquish(t, Mfn(mfn), b));
+        assert!(r.is_ok() == (self.h.owner.get(&mfn) == Some(&DomId(dom))) || r == Err(EINVAL));
+        if r.is_ok() {
+            self.h.pinned.remove(&mfn);
+            self.h.allocated.remove(&mfn);
+        }
+        self.settle();
+    }
+
+    /// Frees what was let go, and compares with the model.
+    fn settle(&mut self) {
+        for m in self.world.reap() {
+            assert!(self.h.owner.remove(&m).is_some());
+            assert!(
+                !self.h.allocated.contains(&m),
+                "frame {m} freed under its owner"
+            );
+        }
+        model::check(&self.world, &self.h);
+        let now = self.world.machine.clock.get();
+        for (m, ty) in model::types_in_force(&self.world, &self.h) {
+            if let Some(&(before, at)) = self.used.get(&m)
+                && before != ty
+            {
+                assert!(
+                    self.world.machine.last_flush.get() > at,
+                    "frame {m} changed type under the TLB's nose"
+                );
+            }
+            self.used.insert(m, (ty, now));
+        }
+    }
+
+    /// Both domains die: everything comes back.
+    fn destroy(mut self) {
+        for m in core::mem::take(&mut self.h.grants) {
+            let paging = self.world.paging();
+            paging.free_if_last(paging.put_writable(WritableRef::from_raw(Mfn(m))));
+        }
+        for m in core::mem::take(&mut self.h.segdescs) {
+            let paging = self.world.paging();
+            paging.free_if_last(paging.put_segdesc(SegRef::from_raw(Mfn(m))));
+        }
+        for m in core::mem::take(&mut self.h.roots) {
+            let t = self.tables.get_mut(&self.h.owner[&m].0).unwrap();
+            let mut root = RootRef::from_raw(Mfn(m));
+            while let Err(again) = self.world.paging().put_root(t, root, &mut Budget(1)) {
+                root = again;
+            }
+        }
+        self.settle();
+        let pages: Vec<(u64, DomId)> = self.h.owner.iter().map(|(&m, &d)| (m, d)).collect();
+        for (m, d) in pages {
+            self.relinquish(d.0, m, 2);
+        }
+        assert!(self.h.owner.is_empty(), "never freed: {:?}", self.h.owner);
+        assert_eq!(self.world.heap.free_pages(), self.world.heap.total_pages());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_two_domains_do_the_counts_are_the_models(
+        ops in proptest::collection::vec((op(), 1u32..6, prop::bool::weighted(0.8)), 1..120)
+    ) {
+        let mut run = Run::new();
+        for (op, budget, repeat) in &ops {
+            run.step(op, *budget, *repeat);
+        }
+        run.destroy();
+    }
+}
+
+/// `MM_CASES` for a long soak.
+fn cases() -> u32 {
+    std::env::var("MM_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(400)
+}
