@@ -86,6 +86,15 @@ impl Ports {
         old & PENDING != 0 && old & LINKED == 0 && self.enqueue(shared, slot, port, word)
     }
 
+    /// Queues a pending port that is on no queue; true if its vcpu must be kicked.
+    pub(crate) fn requeue(&self, shared: &impl SharedEvents, slot: &Slot, port: Port) -> bool {
+        let Some(word) = shared.event_word(port) else {
+            return false;
+        };
+        let old = word.load(SeqCst);
+        old & (PENDING | MASKED | LINKED) == PENDING && self.enqueue(shared, slot, port, word)
+    }
+
     /// Appends the port to its queue; true if its vcpu must be kicked.
     fn enqueue(
         &self,
@@ -113,7 +122,9 @@ impl Ports {
             slot.last_queue.store(to.0, Release);
         }
         let tail = tails.append(to, port);
+        // The port itself as the old tail was consumed meanwhile: its queue is empty.
         let linked = tail != 0
+            && tail != port.0
             && shared
                 .event_word(Port(tail))
                 .is_some_and(|w| set_link(w, port));

@@ -1,8 +1,9 @@
 //! Switching to the FIFO ABI: `EVTCHNOP_init_control`, `EVTCHNOP_expand_array`.
+use crate::deliver::mark_upcall;
 use crate::fifo::Queues;
 use crate::table::try_vec;
 use crate::{Abi, CONTROL_BLOCK_SIZE, MAX_ARRAY_PAGES, Ports, SharedEvents, WORDS_PER_PAGE, Wake};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use xen_abi::types::PAGE_SIZE;
 use xen_abi::{Errno, Port, VcpuId};
 
@@ -38,6 +39,42 @@ impl Ports {
         self.array_pages = 0;
         self.abi = Abi::Fifo;
         Ok(())
+    }
+
+    /// After `vcpu`'s control block was mapped and [`Ports::init_fifo`] called: queues what was raised for that
+    /// vcpu while it had none; `wake` is told each time.
+    pub fn control_added(
+        &self,
+        shared: &impl SharedEvents,
+        vcpu: VcpuId,
+        mut wake: impl FnMut(Wake),
+    ) {
+        for p in 0..self.end() {
+            let Some(slot) = self.slot(Port(p)).filter(|s| s.vcpu == vcpu) else {
+                continue;
+            };
+            if self.abi == Abi::Fifo && self.requeue(shared, slot, Port(p)) {
+                wake(Wake {
+                    kick: Some(vcpu),
+                    ..Wake::NONE
+                });
+            }
+        }
+    }
+
+    /// After `vcpu`'s info was moved to another page (`VCPUOP_register_vcpu_info`): makes it look at everything,
+    /// so that no event is lost with the old page.
+    pub fn vcpu_info_moved(&self, shared: &impl SharedEvents, vcpu: VcpuId) -> Wake {
+        if let Some(events) = shared.vcpu_events(vcpu) {
+            events.pending_sel.store(u64::MAX, SeqCst);
+            if mark_upcall(Some(events)) {
+                return Wake {
+                    kick: Some(vcpu),
+                    ..Wake::NONE
+                };
+            }
+        }
+        Wake::NONE
     }
 
     /// Checks `EVTCHNOP_expand_array` before the caller maps the page; tells which page of the array comes
