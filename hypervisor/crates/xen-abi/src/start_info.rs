@@ -1,7 +1,6 @@
 //! What a PV guest finds at its start (`public/xen.h`): the start info page, modules, the VGA console.
 use crate::handle::{Payload, Payload32};
 use crate::types::{Mfn, Pfn, Port};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 consts! { SIF: u32 {
     /// The domain is privileged.
@@ -65,30 +64,27 @@ abi_structs! { LAYOUT {
         1 => _pad1: [u8; 3],
         4 => u: Payload32<9>,
     }
+    /// Ring and port of an ordinary guest's console.
+    struct ConsoleDomU = "__typeof__(((struct start_info *)0)->console.domU)", 16 {
+        0 => mfn: Mfn,
+        8 => evtchn: Port,
+        12 => _pad12: u32,
+    }
+    /// Where the first domain finds its [`VgaConsoleInfo`].
+    struct ConsoleDom0 = "__typeof__(((struct start_info *)0)->console.dom0)", 8 {
+        /// Offset from the start info page.
+        0 => info_off: u32,
+        4 => info_size: u32,
+    }
+    /// Member of [`VgaConsoleInfo`] in text mode.
+    struct VgaTextMode3 = "__typeof__(((struct dom0_vga_console_info *)0)->u.text_mode_3)", 10 {
+        0 => font_height: u16,
+        2 => cursor_x: u16,
+        4 => cursor_y: u16,
+        6 => rows: u16,
+        8 => columns: u16,
+    }
 } }
-
-/// Ring and port of an ordinary guest's console.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-#[allow(missing_docs)]
-pub struct ConsoleDomU {
-    pub mfn: Mfn,
-    pub evtchn: Port,
-    pub _pad: u32,
-}
-
-/// Where the first domain finds its [`VgaConsoleInfo`]: offset from the start info page, and size.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-#[allow(missing_docs)]
-pub struct ConsoleDom0 {
-    pub info_off: u32,
-    pub info_size: u32,
-}
 
 /// Bytes of the command line in [`StartInfo`], its terminating zero included.
 pub const MAX_GUEST_CMDLINE: usize = 1024;

@@ -58,3 +58,26 @@ abi_structs! { LAYOUT {
         4 => data: u32,
     }
 } }
+
+impl Ioreq {
+    /// `STATE_IO*`.
+    pub const fn state(&self) -> u8 {
+        self._bits & 0xf
+    }
+    /// Sets the state and leaves the other bits.
+    pub const fn set_state(&mut self, state: u8) {
+        self._bits = (self._bits & 0xf0) | (state & 0xf);
+    }
+    /// `data` is the guest-physical address of the values.
+    pub const fn data_is_ptr(&self) -> bool {
+        self._bits & 0x10 != 0
+    }
+    /// True for a read.
+    pub const fn is_read(&self) -> bool {
+        self._bits & 0x20 != 0
+    }
+    /// Repetitions go to falling addresses.
+    pub const fn df(&self) -> bool {
+        self._bits & 0x40 != 0
+    }
+}
