@@ -69,16 +69,19 @@ pub fn elf(entry: u64, segments: &[Seg], notes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Where Linux wants its p2m list.
+pub const LINUX_P2M: Option<u64> = Some(0x80_0000_0000);
+
 /// The notes a 64-bit Linux kernel carries.
-pub fn linux_notes(init_p2m: bool, mod_start_pfn: bool) -> Vec<u8> {
+pub fn linux_notes(init_p2m: Option<u64>, mod_start_pfn: bool) -> Vec<u8> {
     let base = 0xffff_ffff_8000_0000u64;
     let mut n = Vec::new();
     n.extend(note(6, b"linux\0"));
     n.extend(note(7, b"2.6\0"));
     n.extend(note(5, b"xen-3.0\0"));
     n.extend(note(3, &base.to_le_bytes()));
-    if init_p2m {
-        n.extend(note(15, &0x80_0000_0000u64.to_le_bytes()));
+    if let Some(vaddr) = init_p2m {
+        n.extend(note(15, &vaddr.to_le_bytes()));
     }
     n.extend(note(1, &(base + 0x100_0010).to_le_bytes()));
     n.extend(note(10, b"!writable_page_tables\0"));
@@ -95,7 +98,7 @@ pub fn linux_notes(init_p2m: bool, mod_start_pfn: bool) -> Vec<u8> {
 }
 
 /// A small kernel shaped like Linux: linked 16 MiB above its base.
-pub fn linux_like(size: u64, init_p2m: bool, mod_start_pfn: bool) -> Vec<u8> {
+pub fn linux_like(size: u64, init_p2m: Option<u64>, mod_start_pfn: bool) -> Vec<u8> {
     let data: Vec<u8> = (0..0x3000u32).map(|i| ((i * 7) >> 3) as u8).collect();
     let segments = [
         Seg {
