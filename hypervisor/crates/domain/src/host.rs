@@ -128,6 +128,10 @@ pub trait Host: mm::Platform + Sync + 'static {
     /// Flushes the TLBs of `cpus` (one page when `gva` is given) and waits.
     fn flush_tlb_mask(&self, cpus: CpuMask, gva: Option<u64>);
 
+    /// The vcpu's secondary time area was registered or cleared: write the present time there.
+    fn time_area_changed(&self, dom: &Domain, vcpu: &Vcpu);
+    /// The vcpu's info moved to another page.
+    fn vcpu_info_moved(&self, dom: &Domain, vcpu: &Vcpu);
     /// Loads the current vcpu's address space after its base pointers changed.
     fn reload_cr3(&self, vcpu: &Vcpu);
     /// Loads the current vcpu's descriptor tables after they changed.

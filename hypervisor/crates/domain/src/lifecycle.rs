@@ -146,7 +146,6 @@ fn release_vcpus<H: Host>(h: &H, dom: &Domain) -> Result<(), Errno> {
     let paging = Paging::new(h.frames(), h);
     for v in dom.vcpus.iter() {
         drop_spot(h, dom, &v.info);
-        drop_spot(h, dom, &v.fifo_control);
         v.runstate_gva.store(0, Ordering::Relaxed);
         v.time_gva.store(0, Ordering::Relaxed);
         let gdt = {
@@ -170,13 +169,21 @@ fn release_vcpus<H: Host>(h: &H, dom: &Domain) -> Result<(), Errno> {
             }
         }
     }
+    drop_fifo(h, dom);
+    Ok(())
+}
+
+/// Lets go of the pages that FIFO event delivery used.
+pub fn drop_fifo<H: Host>(h: &H, dom: &Domain) {
+    for v in dom.vcpus.iter() {
+        drop_spot(h, dom, &v.fifo_control);
+    }
     for slot in &dom.fifo_array {
         let page = slot.swap(0, Ordering::AcqRel);
         if page != 0 {
             put_writable(h, WritableRef::from_raw(Mfn(page - 1)));
         }
     }
-    Ok(())
 }
 
 /// Takes the domain's reference off each of its pages. Pages that others still refer to stay on the list.

@@ -9,6 +9,18 @@ use xen_abi::{DomId, Errno, Mfn};
 ///
 /// Errors: `ENOMEM` without free memory or over the domain's limit; `EINVAL` while it is dying.
 pub fn alloc_pages<H: Host>(h: &H, dom: &Domain, order: u32, max_bits: Option<u32>) -> Result<Mfn, Errno> {
+    alloc(h, dom, order, max_bits, 0)
+}
+
+/// Like [`alloc_pages`], but the domain may exceed its limit by this extent: it is about to give up as much.
+pub fn alloc_for_exchange<H: Host>(h: &H, dom: &Domain, order: u32, max_bits: Option<u32>) -> Result<Mfn, Errno> {
+    alloc(h, dom, order, max_bits, 1 << MAX_EXCHANGE_ORDER)
+}
+
+/// Largest chunk an exchange may hold twice for a moment (log2 of pages).
+const MAX_EXCHANGE_ORDER: u32 = 12;
+
+fn alloc<H: Host>(h: &H, dom: &Domain, order: u32, max_bits: Option<u32>, slack: u64) -> Result<Mfn, Errno> {
     let count = 1u64 << order;
     {
         // Reserve under the lock, so that concurrent callers cannot exceed the limit together.
@@ -17,7 +29,7 @@ pub fn alloc_pages<H: Host>(h: &H, dom: &Domain, order: u32, max_bits: Option<u3
             return Err(Errno::EINVAL);
         }
         let now = dom.tot_pages.load(Ordering::Relaxed);
-        if now.saturating_add(count) > mem.max_pages {
+        if now.saturating_add(count) > mem.max_pages.saturating_add(slack) {
             return Err(Errno::ENOMEM);
         }
         mem.claimed = mem.claimed.saturating_sub(count);

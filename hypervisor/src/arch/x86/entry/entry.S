@@ -2,7 +2,8 @@
 #
 # AT&T syntax. The saved frame is `CpuUserRegs` (public arch-x86/xen-x86_64.h), lowest address first:
 #   r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi | error,vector | rip cs rflags rsp ss | es ds fs gs
-# A guest's frame always lies at the top of the CPU's stack, inside `CpuInfo`.
+# A guest's frame always lies at the top of the CPU's stack, inside `CpuInfo`, at an address that is 8 modulo 16:
+# the CPU aligns rsp to 16 before it pushes ss, so the slot above ss (es) must be aligned.
 
 .set FRAME_ERR,  120
 .set FRAME_VEC,  124
@@ -75,7 +76,9 @@ trap_common:
 1:      movq %rsp, %rdi
         testb $3, FRAME_CS(%rsp)
         jz 2f
+        subq $8, %rsp
         call trap_from_guest
+        addq $8, %rsp
         jmp resume_guest
 
 # A trap that interrupted the hypervisor itself (idle, or a guest access that faulted): return where it was.
@@ -149,7 +152,9 @@ syscall_common:
         movl $0x100, 4(%rsp)
         SAVE_GPRS
         movq %rsp, %rdi
+        subq $8, %rsp
         call syscall_from_guest
+        addq $8, %rsp
         jmp resume_guest
 
         .balign 16
@@ -160,7 +165,9 @@ syscall32_common:
         pushq $0
         SAVE_GPRS
         movq %rsp, %rdi
+        subq $8, %rsp
         call syscall32_from_guest
+        addq $8, %rsp
         jmp resume_guest
 
 # SYSENTER saves neither rip nor rsp; MSR_IA32_SYSENTER_ESP points just above the frame's ss slot.
@@ -179,7 +186,9 @@ sysenter_entry:
         jz 1f
         clac
 1:      movq %rsp, %rdi
+        subq $8, %rsp
         call sysenter_from_guest
+        addq $8, %rsp
         jmp resume_guest
 
 # --- Guest memory access: the only instructions that may fault on a guest's address ------------------------

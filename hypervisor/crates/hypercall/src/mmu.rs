@@ -1,0 +1,219 @@
+//! Page-table updates: `mmu_update`, `update_va_mapping`. The checks themselves live in `mm::pv`; here the request
+//! lists are walked, owners resolved and TLBs flushed as the guest asks.
+use crate::{Cx, Ret, Stop};
+use domain::{CpuMask, Domain, Host};
+use core::sync::atomic::Ordering;
+use mm::{Budget, Level, Paging, PvTables, Update};
+use xen_abi::xen::{MMU_MACHPHYS_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MmuUpdate};
+use xen_abi::xen::{UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH};
+use xen_abi::{DomId, Errno, Mfn};
+
+/// Table entries a call may take or release before other work gets its turn.
+pub const WORK_UNITS: u32 = 4096;
+/// Requests of a list handled before other work gets its turn.
+const BATCH: u64 = 512;
+/// Flag in `count`: this is the continuation of an interrupted call (`MMU_UPDATE_PREEMPTED`).
+pub const PREEMPTED: u64 = 1 << 31;
+
+/// Checks the owner a page-table call names: the caller itself, `DOMID_IO`, or a domain it controls.
+pub fn page_owner<H: Host>(cx: &Cx<H>, id: DomId) -> Result<DomId, Errno> {
+    match id {
+        DomId::SELF => Ok(cx.dom.id),
+        DomId::IO | DomId::XEN => {
+            if cx.dom.privileged { Ok(id) } else { Err(Errno::EPERM) }
+        }
+        _ => cx.target(id).map(|d| d.id),
+    }
+}
+
+/// The progress of a request list: how many were done, as the guest's `pdone` word shows it.
+pub struct Progress {
+    list: u64,
+    count: u64,
+    pdone: u64,
+    before: u32,
+    size: u64,
+}
+
+impl Progress {
+    /// Reads the list arguments (list, count, pdone) of a call whose requests are `size` bytes.
+    pub fn new<H: Host>(cx: &Cx<H>, size: usize) -> Result<Progress, Stop> {
+        let [list, count, pdone, ..] = cx.args;
+        let before = if count & PREEMPTED != 0 && pdone != 0 { cx.read::<u32>(pdone)? } else { 0 };
+        Ok(Progress { list, count: count & (PREEMPTED - 1), pdone, before, size: size as u64 })
+    }
+
+    /// Runs `each` over the requests' addresses, with continuations every [`BATCH`].
+    pub fn run<H: Host>(&self, cx: &Cx<H>, mut each: impl FnMut(u64) -> Result<(), Stop>) -> Ret {
+        for i in 0..self.count {
+            let addr = i.checked_mul(self.size).and_then(|o| self.list.checked_add(o)).ok_or(Errno::EFAULT)?;
+            let outcome = if i >= BATCH { Err(Stop::Error(Errno::ERESTART)) } else { each(addr) };
+            match outcome {
+                Ok(()) => {}
+                Err(Stop::Error(Errno::ERESTART)) => {
+                    self.report(cx, i)?;
+                    return Err(cx.again(&[(0, addr), (1, (self.count - i) | PREEMPTED)]));
+                }
+                Err(stop) => {
+                    self.report(cx, i)?;
+                    return Err(stop);
+                }
+            }
+        }
+        self.report(cx, self.count)?;
+        Ok(0)
+    }
+
+    fn report<H: Host>(&self, cx: &Cx<H>, done: u64) -> Result<(), Stop> {
+        if self.pdone != 0 {
+            cx.write(self.pdone, &self.before.wrapping_add(done as u32))?;
+        }
+        Ok(())
+    }
+}
+
+/// `mmu_update(list, count, pdone, foreigndom)`. `foreigndom`: page owner in bits 0..16, table owner + 1 above.
+pub fn mmu_update<H: Host>(cx: &Cx<H>) -> Ret {
+    let foreign = cx.args[3] as u32;
+    let table_dom = match foreign >> 16 {
+        0 => cx.dom.clone(),
+        id => cx.target(DomId((id - 1) as u16))?,
+    };
+    let pg_owner = page_owner(cx, DomId(foreign as u16))?;
+    let mut budget = Budget(WORK_UNITS);
+    let progress = Progress::new(cx, size_of::<MmuUpdate>())?;
+    let paging = Paging::new(cx.h.frames(), cx.h);
+    // One lock round for the whole batch; guest memory is read before each update, so nothing sleeps inside.
+    let mut tables = table_dom.paging.lock();
+    progress.run(cx, |addr| {
+        let req: MmuUpdate = cx.read(addr)?;
+        one_update(cx, &paging, &mut tables, pg_owner, &req, &mut budget)
+    })
+}
+
+fn one_update<H: Host>(
+    cx: &Cx<H>,
+    paging: &Paging<'_, H>,
+    tables: &mut PvTables,
+    pg_owner: DomId,
+    req: &MmuUpdate,
+    budget: &mut Budget,
+) -> Result<(), Stop> {
+    let cmd = (req.ptr & 3) as u32;
+    let mfn = Mfn::from_addr(req.ptr);
+    if cmd == MMU_MACHPHYS_UPDATE {
+        let page = paging.frames.get_page(mfn, pg_owner)?;
+        cx.h.m2p_set(mfn, req.val);
+        domain::put_page(cx.h, page);
+        return Ok(());
+    }
+    let index = (req.ptr & 0xfff) as usize / 8;
+    let preserve_ad = cmd == MMU_PT_UPDATE_PRESERVE_AD || cmd == MMU_PT_UPDATE_NO_TRANSLATE;
+    let how = Update { pg_owner, preserve_ad };
+    paging.mmu_update(tables, mfn, index, req.val, how, budget)?;
+    Ok(())
+}
+
+/// The L1 table and index that map `va` in the address space of root `l4`.
+pub fn walk_to_l1<H: Host>(h: &H, l4: Mfn, va: u64) -> Option<(Mfn, usize)> {
+    const PRESENT: u64 = 1;
+    const PSE: u64 = 1 << 7;
+    const ADDR: u64 = 0x000f_ffff_ffff_f000;
+    if l4.0 == 0 {
+        return None;
+    }
+    let mut table = l4;
+    for shift in [39, 30, 21] {
+        let entry = h.read(table, (va >> shift) as usize & 511);
+        if entry & PRESENT == 0 || entry & PSE != 0 {
+            return None;
+        }
+        table = Mfn::from_addr(entry & ADDR);
+    }
+    Some((table, (va >> 12) as usize & 511))
+}
+
+/// Is `va` canonical and the guest's own (not in the hypervisor's slots)?
+pub fn guest_address(va: u64) -> bool {
+    let canonical = ((va as i64) << 16 >> 16) as u64 == va;
+    let slot = (va >> 39) & 511;
+    canonical && !(256..=271).contains(&slot)
+}
+
+/// `update_va_mapping(va, entry, flags)`.
+pub fn update_va_mapping<H: Host>(cx: &Cx<H>) -> Ret {
+    let [va, entry, flags, ..] = cx.args;
+    change_va(cx, va, entry, flags, cx.dom.id)
+}
+
+/// `update_va_mapping_otherdomain(va, entry, flags, domid)`.
+pub fn update_va_mapping_otherdomain<H: Host>(cx: &Cx<H>) -> Ret {
+    let [va, entry, flags, id, ..] = cx.args;
+    let owner = page_owner(cx, DomId(id as u16))?;
+    change_va(cx, va, entry, flags, owner)
+}
+
+fn change_va<H: Host>(cx: &Cx<H>, va: u64, entry: u64, flags: u64, pg_owner: DomId) -> Ret {
+    if !guest_address(va) {
+        return Err(Errno::EINVAL.into());
+    }
+    {
+        let paging = Paging::new(cx.h.frames(), cx.h);
+        let mut tables = cx.dom.paging.lock();
+        let root = Mfn(cx.v.kernel_l4.load(Ordering::Relaxed));
+        let (l1, index) = walk_to_l1(cx.h, root, va).ok_or(Errno::EINVAL)?;
+        let how = Update { pg_owner, preserve_ad: false };
+        let mut budget = Budget(WORK_UNITS);
+        match paging.update_entry(&mut tables, Level::L1, l1, index, entry, how, &mut budget) {
+            Ok(_) => {}
+            Err(Errno::ERESTART) => return Err(cx.again(&[])),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    flush_as_asked(cx, va, flags)?;
+    Ok(0)
+}
+
+fn flush_as_asked<H: Host>(cx: &Cx<H>, va: u64, flags: u64) -> Result<(), Stop> {
+    const WHERE: u64 = !UVMF_FLUSHTYPE_MASK;
+    let page = match flags & UVMF_FLUSHTYPE_MASK {
+        UVMF_TLB_FLUSH => None,
+        UVMF_INVLPG => Some(va),
+        _ => return Ok(()),
+    };
+    match flags & WHERE {
+        0 => match page {
+            None => cx.h.flush_tlb_local(),
+            Some(va) => cx.h.flush_page_local(va),
+        },
+        4 => cx.h.flush_tlb_mask(cx.dom.dirty_cpus.load(Ordering::Acquire), page),
+        pointer => {
+            let cpus = vcpu_mask_to_cpus(cx, pointer)?;
+            cx.h.flush_tlb_mask(cpus, page);
+        }
+    }
+    Ok(())
+}
+
+/// The CPUs on which the vcpus named by the guest's bitmap at `pointer` run now. Those that do not run will load
+/// their address space afresh.
+pub fn vcpu_mask_to_cpus<H: Host>(cx: &Cx<H>, pointer: u64) -> Result<CpuMask, Stop> {
+    let mut cpus = 0;
+    let count = cx.dom.vcpus.len();
+    for byte in 0..count.div_ceil(8) {
+        let at = pointer.checked_add(byte as u64).ok_or(Errno::EFAULT)?;
+        let bits: u8 = cx.read(at)?;
+        for bit in (0..8).filter(|b| bits & (1 << b) != 0) {
+            if let Some(v) = cx.dom.vcpus.get(byte * 8 + bit)
+                && v.running.load(Ordering::Acquire)
+            {
+                cpus |= 1u64.checked_shl(v.cpu.load(Ordering::Relaxed)).unwrap_or(0);
+            }
+        }
+    }
+    Ok(cpus & running_cpus(cx.dom))
+}
+
+fn running_cpus(dom: &Domain) -> CpuMask {
+    dom.dirty_cpus.load(Ordering::Acquire)
+}

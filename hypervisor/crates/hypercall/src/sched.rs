@@ -1,0 +1,106 @@
+//! `sched_op`: giving up the CPU, and shutting down.
+use crate::{Cx, Ret, Stop};
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use domain::{DomEvents, Host, PF_BLOCKED, PF_POLLING};
+use evtchn::SharedEvents;
+use xen_abi::sched::*;
+use xen_abi::{Errno, GuestHandle, Port};
+
+/// Most ports one poll may name.
+const MAX_POLL_PORTS: u32 = 128;
+
+/// `sched_op(cmd, arg)`.
+pub fn sched_op<H: Host>(cx: &Cx<H>) -> Ret {
+    let [cmd, arg, ..] = cx.args;
+    match u32::try_from(cmd).unwrap_or(u32::MAX) {
+        YIELD => {
+            cx.h.reschedule();
+            Ok(0)
+        }
+        BLOCK => {
+            block(cx);
+            Ok(0)
+        }
+        SHUTDOWN => {
+            let op: Shutdown = cx.read(arg)?;
+            if op.reason > SHUTDOWN_MAX {
+                return Err(Errno::EINVAL.into());
+            }
+            domain::shutdown(cx.h, cx.dom, op.reason);
+            Ok(0)
+        }
+        SHUTDOWN_CODE => Ok(0),
+        POLL => poll(cx, arg),
+        REMOTE_SHUTDOWN => {
+            let op: RemoteShutdown = cx.read(arg)?;
+            cx.need_privilege()?;
+            if op.reason > SHUTDOWN_MAX {
+                return Err(Errno::EINVAL.into());
+            }
+            let dom = cx.target(op.domain_id)?;
+            domain::shutdown(cx.h, &dom, op.reason);
+            Ok(0)
+        }
+        WATCHDOG => Err(Errno::ENOSYS.into()),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// `SCHEDOP_block`: enables events and sleeps until one comes.
+pub fn block<H: Host>(cx: &Cx<H>) {
+    let shared = DomEvents { h: cx.h, dom: cx.dom };
+    let Some(events) = shared.vcpu_events(cx.v.id) else { return };
+    events.upcall_mask.store(0, Ordering::SeqCst);
+    // Flag first, then look: an event that arrives in between clears the flag again.
+    cx.v.set_flags(PF_BLOCKED);
+    if events.upcall_pending.load(Ordering::SeqCst) != 0 {
+        cx.v.clear_flags(PF_BLOCKED);
+    } else {
+        cx.h.reschedule();
+    }
+}
+
+fn poll<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
+    let op: Poll = cx.read(arg)?;
+    if op.nr_ports > MAX_POLL_PORTS {
+        return Err(Errno::EINVAL.into());
+    }
+    let ports = poll_ports(cx, op.ports, op.nr_ports)?;
+    let shared = DomEvents { h: cx.h, dom: cx.dom };
+    cx.v.set_flags(PF_POLLING);
+    let wait = cx.dom.events.read().poll_begin(&shared, cx.v.id, ports);
+    match wait {
+        Ok(true) => {}
+        Ok(false) => {
+            cx.v.clear_flags(PF_POLLING);
+            return Ok(0);
+        }
+        Err(e) => {
+            cx.v.clear_flags(PF_POLLING);
+            return Err(e.into());
+        }
+    }
+    // A poller also wakes for any event that would interrupt it.
+    if shared.vcpu_events(cx.v.id).is_some_and(|e| e.needs_delivery()) {
+        cx.dom.events.read().poll_end(cx.v.id);
+        cx.v.clear_flags(PF_POLLING);
+        return Ok(0);
+    }
+    cx.v.poll_deadline_ns.store(op.timeout, Ordering::Release);
+    if op.timeout != 0 {
+        cx.h.vcpu_timer_changed(cx.v);
+    }
+    cx.h.reschedule();
+    Ok(0)
+}
+
+fn poll_ports<H: Host>(cx: &Cx<H>, list: GuestHandle<Port>, count: u32) -> Result<Vec<Port>, Stop> {
+    let mut ports = Vec::new();
+    ports.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
+    for i in 0..count {
+        ports.push(cx.read_nth(list, u64::from(i))?);
+    }
+    Ok(ports)
+}
+
