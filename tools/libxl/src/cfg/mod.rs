@@ -22,6 +22,17 @@ pub struct Pos {
     pub col: u32,
 }
 
+impl Pos {
+    /// For what is missing altogether.
+    pub fn nowhere() -> Pos {
+        Pos {
+            file: Rc::from("configuration"),
+            line: 1,
+            col: 1,
+        }
+    }
+}
+
 impl fmt::Display for Pos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.col)
@@ -158,6 +169,32 @@ impl Value {
     }
 }
 
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            ValueKind::Num(n) => f.write_str(n),
+            ValueKind::Str(s) => {
+                f.write_str("\"")?;
+                for c in s.chars() {
+                    match c {
+                        '"' | '\\' => write!(f, "\\{c}")?,
+                        '\n' => f.write_str("\\n")?,
+                        c => write!(f, "{c}")?,
+                    }
+                }
+                f.write_str("\"")
+            }
+            ValueKind::List(l) => {
+                f.write_str("[ ")?;
+                for (i, v) in l.iter().enumerate() {
+                    write!(f, "{}{v}", if i > 0 { ", " } else { "" })?;
+                }
+                f.write_str(" ]")
+            }
+        }
+    }
+}
+
 /// Reads an integer the way C's `strtol` with base 0 does, but all of it.
 pub fn parse_int(s: &str) -> Option<i64> {
     let s = s.trim();
@@ -234,6 +271,14 @@ impl Cfg {
                     .help(format!("it was set at {}", old.pos));
             }
         }
+    }
+
+    /// Text that parses to the same settings.
+    pub fn to_text(&self) -> String {
+        self.settings
+            .iter()
+            .map(|s| format!("{} = {}\n", s.key, s.value))
+            .collect()
     }
 
     /// Takes all of `over`'s settings, which win.

@@ -1,0 +1,473 @@
+//! [`DomainConfig`]: what a configuration means, checked as far as that is possible without looking at the host.
+use crate::cfg::{Cfg, Diagnostics, Pos, Setting, Value, ValueKind, keys};
+use crate::{CpuList, Disk, Error, Result, Uuid, Vif};
+use std::path::PathBuf;
+
+/// What happens when a domain shuts down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// It is removed.
+    Destroy,
+    /// It is removed and created again.
+    Restart,
+    /// It is kept for examination under a new name, and a new one is created.
+    RenameRestart,
+    /// It is kept.
+    Preserve,
+    /// A soft reset (treated as a restart until that exists).
+    SoftReset,
+}
+
+impl Action {
+    /// Spellings, with whether a core dump is wanted first.
+    const NAMES: &'static [(&'static str, Action, bool)] = &[
+        ("destroy", Action::Destroy, false),
+        ("restart", Action::Restart, false),
+        ("rename-restart", Action::RenameRestart, false),
+        ("preserve", Action::Preserve, false),
+        ("coredump-destroy", Action::Destroy, true),
+        ("coredump-restart", Action::Restart, true),
+        ("soft-reset", Action::SoftReset, false),
+    ];
+
+    /// The configuration's word for it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES
+            .iter()
+            .find(|n| n.1 == self)
+            .map_or("destroy", |n| n.0)
+    }
+}
+
+/// The five occasions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct Actions {
+    pub poweroff: Action,
+    pub reboot: Action,
+    pub crash: Action,
+    pub watchdog: Action,
+    pub soft_reset: Action,
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Actions {
+            poweroff: Action::Destroy,
+            reboot: Action::Restart,
+            crash: Action::Destroy,
+            watchdog: Action::Destroy,
+            soft_reset: Action::SoftReset,
+        }
+    }
+}
+
+/// A guest to be.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct DomainConfig {
+    pub name: String,
+    pub uuid: Uuid,
+    pub kernel: PathBuf,
+    pub ramdisk: Option<PathBuf>,
+    pub cmdline: String,
+    /// Memory at start, KiB.
+    pub memory_kib: u64,
+    /// Memory it may grow to, KiB.
+    pub maxmem_kib: u64,
+    pub vcpus: u32,
+    pub max_vcpus: u32,
+    /// Hard affinity: of all vcpus, or one list for each.
+    pub cpus: Vec<CpuList>,
+    /// Soft affinity.
+    pub cpus_soft: Vec<CpuList>,
+    pub actions: Actions,
+    pub max_event_channels: u32,
+    /// -1: the hypervisor's default.
+    pub max_grant_frames: i32,
+    /// -1: the hypervisor's default.
+    pub max_maptrack_frames: i32,
+    pub tsc_mode: u32,
+    pub disks: Vec<Disk>,
+    pub vifs: Vec<Vif>,
+    /// The settings it was made from, UUID included: text that makes the same domain again.
+    pub source: String,
+}
+
+/// Most vcpus of a PV guest.
+pub const MAX_VCPUS: i64 = 512;
+/// Least memory that a kernel could start in, MiB.
+const MIN_MEMORY: i64 = 4;
+
+impl DomainConfig {
+    /// Checks a configuration. Warnings are left in `diags`; with errors among them the result is an error.
+    pub fn from_cfg(cfg: &Cfg, diags: &mut Diagnostics) -> Result<DomainConfig> {
+        keys::check(cfg, diags);
+        let mut reader = Reader { cfg, diags };
+        let config = reader.read();
+        if diags.failed() {
+            return Err(Error::Config(diags.clone()));
+        }
+        let mut config = config.ok_or_else(|| Error::Config(diags.clone()))?;
+        if cfg.get("uuid").is_none() {
+            config.uuid = Uuid::random().map_err(|e| Error::new(format!("making a UUID: {e}")))?;
+            config
+                .source
+                .push_str(&format!("uuid = \"{}\"\n", config.uuid));
+        }
+        Ok(config)
+    }
+}
+
+struct Reader<'a> {
+    cfg: &'a Cfg,
+    diags: &'a mut Diagnostics,
+}
+
+impl Reader<'_> {
+    /// `None` after an error that leaves nothing to go on with; other errors are only reported.
+    fn read(&mut self) -> Option<DomainConfig> {
+        self.guest_type();
+        let name = self.name();
+        let kernel = self.required(
+            "kernel",
+            "PV guests need one; give the path of a kernel in this host",
+        );
+        let memory = self.number("memory", MIN_MEMORY..=1 << 34);
+        if self.cfg.get("memory").is_none() {
+            self.missing("memory", "give it in MiB");
+        }
+        let maxmem = self.number("maxmem", MIN_MEMORY..=1 << 34);
+        if let (Some(max), Some(m)) = (maxmem, memory)
+            && max < m
+        {
+            self.error(
+                "maxmem",
+                format!("\"maxmem\" is {max}, less than \"memory\", which is {m}"),
+            );
+        }
+        let vcpus = self.number("vcpus", 1..=MAX_VCPUS);
+        let max_vcpus = self.number("maxvcpus", 1..=MAX_VCPUS);
+        if let (Some(max), Some(v)) = (max_vcpus, vcpus)
+            && max < v
+        {
+            self.error(
+                "maxvcpus",
+                format!("\"maxvcpus\" is {max}, less than \"vcpus\", which is {v}"),
+            );
+        }
+        // Each is the other's default.
+        let vcpus_or = vcpus.or(max_vcpus).unwrap_or(1);
+        let uuid = self.uuid();
+        let memory_kib = memory.unwrap_or(0).unsigned_abs() * 1024;
+        Some(DomainConfig {
+            name: name?,
+            uuid,
+            kernel: kernel?.into(),
+            ramdisk: self
+                .text("ramdisk")
+                .filter(|r| !r.is_empty())
+                .map(PathBuf::from),
+            cmdline: self.cmdline(),
+            memory_kib,
+            maxmem_kib: maxmem.map_or(memory_kib, |m| m.unsigned_abs() * 1024),
+            vcpus: vcpus_or as u32,
+            max_vcpus: max_vcpus.unwrap_or(vcpus_or) as u32,
+            cpus: self.cpu_lists("cpus"),
+            cpus_soft: self.cpu_lists("cpus_soft"),
+            actions: self.actions(),
+            max_event_channels: self
+                .number("max_event_channels", 0..=131_071)
+                .unwrap_or(1023) as u32,
+            max_grant_frames: self.number("max_grant_frames", 0..=1 << 20).unwrap_or(-1) as i32,
+            max_maptrack_frames: self
+                .number("max_maptrack_frames", 0..=1 << 20)
+                .unwrap_or(-1) as i32,
+            tsc_mode: self.tsc_mode(),
+            disks: self.items("disk", Disk::parse),
+            vifs: self.items("vif", Vif::parse),
+            source: self.cfg.to_text(),
+        })
+    }
+
+    fn value(&self, key: &str) -> Option<&Setting> {
+        self.cfg.get(key)
+    }
+
+    fn error(&mut self, key: &str, message: impl Into<String>) {
+        let pos = self
+            .value(key)
+            .map_or_else(Pos::nowhere, |s| s.value.pos.clone());
+        self.diags.error(&pos, message);
+    }
+
+    fn missing(&mut self, key: &str, help: &str) {
+        let pos = self.cfg.settings.last().map_or_else(Pos::nowhere, |s| Pos {
+            line: 1,
+            col: 1,
+            ..s.pos.clone()
+        });
+        self.diags
+            .error(&pos, format!("\"{key}\" is missing"))
+            .help(help);
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.value(key)
+            .and_then(|s| s.value.as_str())
+            .map(str::to_string)
+    }
+
+    fn required(&mut self, key: &str, help: &str) -> Option<String> {
+        let text = self.text(key).filter(|t| !t.is_empty());
+        if text.is_none() {
+            self.missing(key, help);
+        }
+        text
+    }
+
+    fn number(&mut self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+        let n = self.value(key)?.value.as_int()?;
+        if !range.contains(&n) {
+            self.error(
+                key,
+                format!(
+                    "\"{key}\" is {n}, outside {} to {}",
+                    range.start(),
+                    range.end()
+                ),
+            );
+        }
+        Some(n)
+    }
+
+    fn guest_type(&mut self) {
+        match self.text("type").as_deref() {
+            None | Some("pv") => {}
+            Some("pvh" | "hvm") => {
+                let help = "this release starts PV guests; take type = \"pv\"";
+                let pos = self
+                    .value("type")
+                    .map_or_else(Pos::nowhere, |s| s.value.pos.clone());
+                self.diags
+                    .error(&pos, "this type of guest is not supported yet")
+                    .help(help);
+            }
+            Some(_) => self.error("type", "\"type\" is \"pv\", \"pvh\" or \"hvm\""),
+        }
+        match self.text("builder").as_deref() {
+            None | Some("generic" | "linux") => {}
+            Some("hvm") => self.error("builder", "HVM guests are not supported yet"),
+            Some(_) => self.error(
+                "builder",
+                "\"builder\" is \"generic\" or \"hvm\"; better use \"type\"",
+            ),
+        }
+    }
+
+    fn name(&mut self) -> Option<String> {
+        let name = self.required("name", "every domain needs one")?;
+        if name.contains('/') || name.chars().any(char::is_control) {
+            self.error("name", "a name has no slashes and no control characters");
+        } else if name.bytes().all(|b| b.is_ascii_digit()) {
+            let pos = self
+                .value("name")
+                .map_or_else(Pos::nowhere, |s| s.value.pos.clone());
+            self.diags
+                .warn(&pos, "a name of digits only will be taken for a domain id");
+        }
+        Some(name)
+    }
+
+    fn uuid(&mut self) -> Uuid {
+        let Some(text) = self.text("uuid") else {
+            return Uuid::default();
+        };
+        Uuid::parse(&text).unwrap_or_else(|| {
+            self.error(
+                "uuid",
+                format!("\"{text}\" is not a UUID (32 hexadecimal digits)"),
+            );
+            Uuid::default()
+        })
+    }
+
+    fn cmdline(&mut self) -> String {
+        if let Some(whole) = self.text("cmdline") {
+            for ignored in ["root", "extra"] {
+                if let Some(s) = self.cfg.get(ignored) {
+                    self.diags.warn(
+                        &s.pos,
+                        format!("\"{ignored}\" is ignored because \"cmdline\" is given"),
+                    );
+                }
+            }
+            return whole;
+        }
+        let root = self
+            .text("root")
+            .filter(|r| !r.is_empty())
+            .map(|r| format!("root={r}"));
+        let parts = [root, self.text("extra").filter(|e| !e.is_empty())];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    fn actions(&mut self) -> Actions {
+        let d = Actions::default();
+        Actions {
+            poweroff: self.action("on_poweroff", d.poweroff),
+            reboot: self.action("on_reboot", d.reboot),
+            crash: self.action("on_crash", d.crash),
+            watchdog: self.action("on_watchdog", d.watchdog),
+            soft_reset: self.action("on_soft_reset", d.soft_reset),
+        }
+    }
+
+    fn action(&mut self, key: &str, default: Action) -> Action {
+        let Some(word) = self.text(key) else {
+            return default;
+        };
+        let Some((_, action, dump)) = Action::NAMES.iter().find(|n| n.0 == word) else {
+            let names: Vec<_> = Action::NAMES.iter().map(|n| n.0).collect();
+            self.error(
+                key,
+                format!("\"{key}\" is one of {}, not \"{word}\"", names.join(", ")),
+            );
+            return default;
+        };
+        if *dump && let Some(pos) = self.value(key).map(|s| s.value.pos.clone()) {
+            self.diags.warn(&pos, "core dumps are not written yet");
+        }
+        *action
+    }
+
+    fn tsc_mode(&mut self) -> u32 {
+        const NAMES: [&str; 4] = ["default", "always_emulate", "native", "native_paravirt"];
+        let Some(value) = self.value("tsc_mode").map(|s| s.value.clone()) else {
+            return 0;
+        };
+        let by_number = value
+            .as_int()
+            .filter(|n| (0..4).contains(n))
+            .map(|n| n as u32);
+        let by_name = value
+            .as_str()
+            .and_then(|s| NAMES.iter().position(|n| *n == s))
+            .map(|n| n as u32);
+        by_number.or(by_name).unwrap_or_else(|| {
+            self.error(
+                "tsc_mode",
+                format!("\"tsc_mode\" is one of {}", NAMES.join(", ")),
+            );
+            0
+        })
+    }
+
+    fn cpu_lists(&mut self, key: &str) -> Vec<CpuList> {
+        let Some(value) = self.value(key).map(|s| s.value.clone()) else {
+            return vec![];
+        };
+        let items: Vec<Value> = match value.kind {
+            ValueKind::List(l) => l,
+            _ => vec![value],
+        };
+        let mut lists = Vec::new();
+        for v in items {
+            match CpuList::parse(v.as_str().unwrap_or_default()) {
+                Ok(l) => lists.push(l),
+                Err(e) => drop(self.diags.error(&v.pos, e)),
+            }
+        }
+        lists
+    }
+
+    fn items<T>(&mut self, key: &str, parse: fn(&str) -> std::result::Result<T, String>) -> Vec<T> {
+        let Some(value) = self.value(key).map(|s| s.value.clone()) else {
+            return vec![];
+        };
+        let mut items = Vec::new();
+        for v in value.as_list().unwrap_or_default() {
+            match parse(v.as_str().unwrap_or_default()) {
+                Ok(i) => items.push(i),
+                Err(e) => drop(self.diags.error(&v.pos, format!("in \"{key}\": {e}"))),
+            }
+        }
+        items
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cfg::parse;
+
+    fn read(text: &str) -> (Result<DomainConfig>, Vec<String>) {
+        let mut d = Diagnostics::default();
+        let cfg = parse("g.cfg", text, &mut d);
+        let config = DomainConfig::from_cfg(&cfg, &mut d);
+        (config, d.0.iter().map(|d| d.to_string()).collect())
+    }
+
+    #[test]
+    fn a_plain_guest() {
+        let (c, d) = read(
+            "name='g'\nkernel='/k'\nmemory=128\nvcpus=2\nmaxvcpus=4\nroot='/dev/xvda'\nextra='ro'\ncpus='0-1'\n",
+        );
+        let c = c.unwrap();
+        assert!(d.is_empty(), "{d:?}");
+        assert_eq!(
+            (c.memory_kib, c.maxmem_kib, c.vcpus, c.max_vcpus),
+            (131_072, 131_072, 2, 4)
+        );
+        assert_eq!(c.cmdline, "root=/dev/xvda ro");
+        assert_eq!(c.actions, Actions::default());
+        // What is kept makes the same domain again.
+        let again = read(&c.source).0.unwrap();
+        assert_eq!((again.uuid, again.cmdline), (c.uuid, c.cmdline));
+    }
+
+    #[test]
+    fn every_mistake_at_its_place() {
+        let (c, d) = read(
+            "name='a/b'\nmemory=0\nmaxmem=4\nvcpus=0\ntype='pvh'\nuuid='x'\non_crash='explode'\ncpus=['0','x']\n\
+             disk=['nonsense']\ncolour=1\n",
+        );
+        assert!(matches!(c, Err(Error::Config(_))));
+        assert_eq!(
+            d,
+            [
+                "g.cfg:10:1: warning: unknown key \"colour\" is ignored",
+                "g.cfg:5:6: error: this type of guest is not supported yet (this release starts PV guests; take type = \"pv\")",
+                "g.cfg:1:6: error: a name has no slashes and no control characters",
+                "g.cfg:1:1: error: \"kernel\" is missing (PV guests need one; give the path of a kernel in this host)",
+                "g.cfg:2:8: error: \"memory\" is 0, outside 4 to 17179869184",
+                "g.cfg:4:7: error: \"vcpus\" is 0, outside 1 to 512",
+                "g.cfg:6:6: error: \"x\" is not a UUID (32 hexadecimal digits)",
+            ]
+        );
+    }
+
+    #[test]
+    fn lists_and_words_are_checked() {
+        let (_, d) = read(
+            "name='a'\nkernel='/k'\nmemory=64\nmaxmem=32\non_crash='explode'\ncpus=['0','x']\ndisk=['nonsense']\n\
+             vif=['mac=1']\ncmdline='a'\nroot='b'\non_reboot='coredump-restart'\n",
+        );
+        assert_eq!(d.len(), 7, "{d:#?}");
+        assert!(
+            d[0].starts_with("g.cfg:4:8: error: \"maxmem\" is 32, less than"),
+            "{}",
+            d[0]
+        );
+        assert!(
+            d.iter()
+                .any(|d| d.starts_with("g.cfg:6:11: error: \"x\" is not a list of CPUs")),
+            "{d:#?}"
+        );
+        assert!(
+            d.iter()
+                .any(|d| d.starts_with("g.cfg:7:7: error: in \"disk\": ")),
+            "{d:#?}"
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! Disk specifications: `target, format, vdev, access`, by position or by key, with xend's old prefixes.
+use crate::device::VirtualDevice;
+
+/// How the image is laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Format {
+    Raw,
+    Qcow,
+    Qcow2,
+    Vhd,
+    Qed,
+    /// A CD drive without a disc.
+    Empty,
+}
+
+impl Format {
+    const NAMES: &'static [(&'static str, Format)] = &[
+        ("raw", Format::Raw),
+        ("qcow", Format::Qcow),
+        ("qcow2", Format::Qcow2),
+        ("vhd", Format::Vhd),
+        ("qed", Format::Qed),
+        ("empty", Format::Empty),
+    ];
+
+    /// The specification's word for it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES
+            .iter()
+            .find(|n| n.1 == self)
+            .map_or("raw", |n| n.0)
+    }
+}
+
+/// A disk of a guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Disk {
+    /// Block device or file in the back end's domain; empty for an empty CD drive.
+    pub target: String,
+    /// Layout.
+    pub format: Format,
+    /// What the guest sees.
+    pub vdev: VirtualDevice,
+    /// Whether the guest may write.
+    pub writable: bool,
+    /// Whether it is a CD drive.
+    pub cdrom: bool,
+    /// `phy`, `qdisk`, ...; chosen from the target if absent.
+    pub backendtype: Option<String>,
+    /// Hotplug script.
+    pub script: Option<String>,
+    /// Domain that serves it.
+    pub backend: Option<String>,
+    /// Discard requests pass through.
+    pub discard: bool,
+    /// Direct I/O on the target is safe.
+    pub direct_io_safe: bool,
+}
+
+/// Prefixes from xend's days: name, format they imply.
+const PREFIXES: &[(&str, Option<Format>)] = &[
+    ("phy:", Some(Format::Raw)),
+    ("file:", Some(Format::Raw)),
+    ("tap2:", None),
+    ("tap:", None),
+    ("aio:", Some(Format::Raw)),
+    ("ioemu:", None),
+    ("raw:", Some(Format::Raw)),
+    ("qcow2:", Some(Format::Qcow2)),
+    ("qcow:", Some(Format::Qcow)),
+    ("vhd:", Some(Format::Vhd)),
+    ("qed:", Some(Format::Qed)),
+];
+
+#[derive(Default)]
+struct Parts {
+    target: Option<String>,
+    format: Option<Format>,
+    vdev: Option<String>,
+    access: Option<bool>,
+    old_prefix: bool,
+    cdrom: bool,
+    backendtype: Option<String>,
+    script: Option<String>,
+    backend: Option<String>,
+    discard: Option<bool>,
+    direct_io_safe: bool,
+}
+
+impl Disk {
+    /// Reads a specification.
+    pub fn parse(spec: &str) -> Result<Disk, String> {
+        let mut p = Parts::default();
+        let mut rest = spec.trim();
+        while !rest.is_empty() {
+            // The target may hold commas and equals signs when it is last and named.
+            if let Some(target) = rest.strip_prefix("target=") {
+                p.target = Some(target.trim().into());
+                break;
+            }
+            let (item, more) = rest.split_once(',').unwrap_or((rest, ""));
+            p.item(item.trim())?;
+            rest = more.trim_start();
+        }
+        p.finish(spec)
+    }
+}
+
+impl Parts {
+    fn item(&mut self, item: &str) -> Result<(), String> {
+        match item.split_once('=') {
+            Some((key, value)) if key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
+                self.named(key, value)
+            }
+            _ => self.positional(item),
+        }
+    }
+
+    fn named(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "format" => self.format = Some(format(value)?),
+            "vdev" => self.vdev = Some(value.into()),
+            "access" => self.access = Some(access(value)?),
+            "devtype" if matches!(value, "cdrom" | "disk") => self.cdrom = value == "cdrom",
+            "devtype" => return Err(format!("devtype is \"cdrom\" or \"disk\", not \"{value}\"")),
+            "backendtype" if matches!(value, "phy" | "tap" | "qdisk" | "standalone") => {
+                self.backendtype = Some(value.into());
+            }
+            "backendtype" => {
+                return Err(format!(
+                    "backendtype is phy, tap, qdisk or standalone, not \"{value}\""
+                ));
+            }
+            "script" => self.script = Some(value.into()),
+            "backend" => self.backend = Some(value.into()),
+            "specification" if matches!(value, "xen" | "virtio") => {}
+            "grant_usage" | "trusted" => {}
+            _ => return Err(format!("unknown disk parameter \"{key}\"")),
+        }
+        Ok(())
+    }
+
+    fn positional(&mut self, item: &str) -> Result<(), String> {
+        match item {
+            "cdrom" => self.cdrom = true,
+            "discard" => self.discard = Some(true),
+            "no-discard" => self.discard = Some(false),
+            "direct-io-safe" => self.direct_io_safe = true,
+            _ if self.target.is_none() => self.old_target(item),
+            _ if self.format.is_none() && !self.old_prefix => {
+                self.format = Some(if item.is_empty() {
+                    Format::Raw
+                } else {
+                    format(item)?
+                });
+            }
+            _ if self.vdev.is_none() => self.old_vdev(item)?,
+            _ if self.access.is_none() => self.access = Some(access(item)?),
+            _ => return Err(format!("nothing known to do with \"{item}\"")),
+        }
+        Ok(())
+    }
+
+    fn old_target(&mut self, item: &str) {
+        let mut rest = item;
+        while let Some((prefix, format)) = PREFIXES.iter().find(|p| rest.starts_with(p.0)) {
+            rest = &rest[prefix.len()..];
+            self.old_prefix = true;
+            self.format = format.or(self.format);
+        }
+        self.target = Some(rest.into());
+    }
+
+    fn old_vdev(&mut self, item: &str) -> Result<(), String> {
+        let item = item.strip_prefix("ioemu:").unwrap_or(item);
+        let (vdev, devtype) = item.split_once(':').unwrap_or((item, ""));
+        match devtype {
+            "" | "disk" => {}
+            "cdrom" => self.cdrom = true,
+            other => return Err(format!("\"{other}\" after \"{vdev}:\" is not \"cdrom\"")),
+        }
+        self.vdev = Some(vdev.into());
+        Ok(())
+    }
+
+    fn finish(self, spec: &str) -> Result<Disk, String> {
+        let Some(vdev) = self.vdev.filter(|v| !v.is_empty()) else {
+            return Err(format!(
+                "\"{spec}\" names no virtual device, as in \"/dev/vg/disk,raw,xvda,rw\""
+            ));
+        };
+        let vdev = VirtualDevice::parse(&vdev)?;
+        let mut target = self.target.unwrap_or_default();
+        let mut format = self.format.unwrap_or(Format::Raw);
+        if target == "none" || target.is_empty() {
+            target.clear();
+            format = Format::Empty;
+        }
+        if format == Format::Empty && !self.cdrom {
+            return Err(format!(
+                "\"{spec}\" names no target, which only a CD drive may lack"
+            ));
+        }
+        Ok(Disk {
+            target,
+            format,
+            vdev,
+            writable: self.access.unwrap_or(!self.cdrom) && !self.cdrom,
+            cdrom: self.cdrom,
+            backendtype: self.backendtype,
+            script: self.script,
+            backend: self.backend,
+            discard: self.discard.unwrap_or(true),
+            direct_io_safe: self.direct_io_safe,
+        })
+    }
+}
+
+fn format(word: &str) -> Result<Format, String> {
+    let found = Format::NAMES.iter().find(|n| n.0 == word).map(|n| n.1);
+    found.ok_or_else(|| format!("\"{word}\" is no disk format (raw, qcow, qcow2, vhd, qed)"))
+}
+
+fn access(word: &str) -> Result<bool, String> {
+    match word {
+        "r" | "ro" => Ok(false),
+        "w" | "rw" | "w!" => Ok(true),
+        _ => Err(format!("\"{word}\" is no access mode (r, ro, w, rw)")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ok(spec: &str) -> (String, Format, u32, bool, bool) {
+        let d = Disk::parse(spec).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        (d.target, d.format, d.vdev.number, d.writable, d.cdrom)
+    }
+
+    #[test]
+    fn documented_forms() {
+        let lv = || "/dev/vg/guest".to_string();
+        assert_eq!(
+            ok("/dev/vg/guest,raw,xvda,rw"),
+            (lv(), Format::Raw, 51712, true, false)
+        );
+        assert_eq!(
+            ok("/dev/vg/guest,,hda"),
+            (lv(), Format::Raw, 768, true, false)
+        );
+        assert_eq!(
+            ok("format=raw, vdev=sda1, access=r, target=/dev/vg/guest"),
+            (lv(), Format::Raw, 2049, false, false)
+        );
+        assert_eq!(
+            ok("raw:/dev/vg/guest,hda,w"),
+            (lv(), Format::Raw, 768, true, false)
+        );
+        assert_eq!(
+            ok("phy:/dev/vg/guest,xvda1,w"),
+            (lv(), Format::Raw, 51713, true, false)
+        );
+        assert_eq!(ok("file:/a.img,sda2,w").2, 2050);
+        assert!(!ok("tap:aio:/a.img,xvdb,r").3);
+        assert_eq!(ok("tap2:qcow2:/a,xvdb,w").1, Format::Qcow2);
+        assert_eq!(
+            ok("/a.iso,,hdc,cdrom"),
+            ("/a.iso".into(), Format::Raw, 5632, false, true)
+        );
+        assert!(ok("file:/a.iso,hdc:cdrom,r").4);
+        assert_eq!(
+            ok(",empty,hdc,cdrom"),
+            (String::new(), Format::Empty, 5632, false, true)
+        );
+        assert_eq!(ok("vdev=xvda,target=/a,b=c").0, "/a,b=c");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (spec, part) in [
+            ("/a", "no virtual device"),
+            ("/a,raw,xyz,w", "xyz"),
+            ("/a,foo,xvda,w", "\"foo\" is no disk format"),
+            ("/a,raw,xvda,q", "\"q\" is no access mode"),
+            ("/a,raw,xvda,w,more", "\"more\""),
+            ("/a,raw,xvda,colour=red", "\"colour\""),
+            (",raw,xvda,w", "no target"),
+        ] {
+            let e = Disk::parse(spec).unwrap_err();
+            assert!(e.contains(part), "{spec}: {e}");
+        }
+    }
+}
