@@ -1,12 +1,13 @@
 //! Binding ports: `EVTCHNOP_{alloc_unbound,bind_*,set_priority}`.
 use crate::types::{Binding, Bound, Consumer, MoveIrq};
 use crate::{Abi, NR_VIRQS, PRIORITY_MIN, Ports, SharedEvents};
+use xen_abi::xen::{VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU};
 use xen_abi::{DomId, Errno, Pirq, Port, VcpuId};
 
 /// True for the virtual interrupts each vcpu has of its own (timer, debug, xenoprof, pmu); the others are
 /// global.
 pub fn is_per_vcpu_virq(virq: u32) -> bool {
-    matches!(virq, 0 | 1 | 7 | 13)
+    matches!(virq, VIRQ_TIMER | VIRQ_DEBUG | VIRQ_XENOPROF | VIRQ_XENPMU)
 }
 
 /// `EVTCHNOP_bind_interdomain` between two domains: connects a fresh port of `local` with `remote_port`,

@@ -4,16 +4,17 @@
 //! its queue tails. Links are written with a bounded number of attempts whatever the guest does to the words.
 use crate::deliver::{Raised, mark_upcall};
 use crate::table::Slot;
-use crate::{FIFO_PORTS, Ports, SharedEvents};
+use crate::{Ports, SharedEvents};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use spin::{Mutex, MutexGuard};
+use xen_abi::event_channel as abi;
 use xen_abi::{Port, VcpuId};
 
-const PENDING: u32 = 1 << 31;
-const MASKED: u32 = 1 << 30;
-const LINKED: u32 = 1 << 29;
-const LINK_MASK: u32 = FIFO_PORTS - 1;
+const PENDING: u32 = 1 << abi::EVTCHN_FIFO_PENDING;
+const MASKED: u32 = 1 << abi::EVTCHN_FIFO_MASKED;
+const LINKED: u32 = 1 << abi::EVTCHN_FIFO_LINKED;
+const LINK_MASK: u32 = abi::EVTCHN_FIFO_LINK_MASK;
 /// Attempts at replacing a link before falling back to a wait-free update.
 const LINK_TRIES: usize = 16;
 

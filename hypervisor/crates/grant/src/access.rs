@@ -1,5 +1,6 @@
 //! How a grant is used: the map flags of the ABI, and the access that is pinned for it.
 use crate::GntStatus;
+use xen_abi::grant_table as abi;
 
 /// `GNTMAP_*` flags of a map operation; an open word, checked by [`MapFlags::access`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -7,15 +8,15 @@ pub struct MapFlags(pub u32);
 
 impl MapFlags {
     /// Map for I/O by the domain's devices.
-    pub const DEVICE_MAP: u32 = 1 << 0;
+    pub const DEVICE_MAP: u32 = abi::GNTMAP_DEVICE_MAP;
     /// Map into the domain's address space.
-    pub const HOST_MAP: u32 = 1 << 1;
+    pub const HOST_MAP: u32 = abi::GNTMAP_HOST_MAP;
     /// Do not allow writing.
-    pub const READONLY: u32 = 1 << 2;
+    pub const READONLY: u32 = abi::GNTMAP_READONLY;
     /// User mode may access the mapping.
-    pub const APPLICATION_MAP: u32 = 1 << 3;
+    pub const APPLICATION_MAP: u32 = abi::GNTMAP_APPLICATION_MAP;
     /// `host_addr` is the machine address of the PTE to write, not a virtual address.
-    pub const CONTAINS_PTE: u32 = 1 << 4;
+    pub const CONTAINS_PTE: u32 = abi::GNTMAP_CONTAINS_PTE;
     /// Bits 16.. go into the available bits of the PTE.
     pub const GUEST_AVAIL_SHIFT: u32 = 16;
 

@@ -5,6 +5,7 @@
 use crate::{Access, GntStatus};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
+use xen_abi::grant_table as abi;
 use xen_abi::{DomId, Gfn, GrantRef, Mfn};
 
 /// The two words of a `struct grant_entry_v1`.
@@ -22,12 +23,12 @@ pub trait SharedGrants {
     fn entry(&self, gref: GrantRef) -> Option<SharedEntry<'_>>;
 }
 
-pub(crate) const GTF_PERMIT_ACCESS: u32 = 1;
-pub(crate) const GTF_TYPE_MASK: u32 = 3;
-pub(crate) const GTF_READONLY: u32 = 1 << 2;
-pub(crate) const GTF_READING: u32 = 1 << 3;
-pub(crate) const GTF_WRITING: u32 = 1 << 4;
-pub(crate) const GTF_SUB_PAGE: u32 = 1 << 8;
+const PERMIT_ACCESS: u32 = abi::GTF_PERMIT_ACCESS as u32;
+const TYPE_MASK: u32 = abi::GTF_TYPE_MASK as u32;
+const READONLY: u32 = abi::GTF_READONLY as u32;
+const READING: u32 = abi::GTF_READING as u32;
+const WRITING: u32 = abi::GTF_WRITING as u32;
+const SUB_PAGE: u32 = abi::GTF_SUB_PAGE as u32;
 
 /// How often a change of the shared entry is tried before the granter is blamed.
 const STATUS_TRIES: usize = 5;
@@ -44,19 +45,19 @@ impl SharedEntry<'_> {
     /// if it keeps changing.
     pub(crate) fn claim(&self, mapper: DomId, write: bool, usage: Use) -> Result<(), GntStatus> {
         let mask = match usage {
-            Use::Map => GTF_TYPE_MASK | GTF_SUB_PAGE,
-            Use::Copy => GTF_TYPE_MASK,
+            Use::Map => TYPE_MASK | SUB_PAGE,
+            Use::Copy => TYPE_MASK,
         };
         let mut old = self.flags_domid.load(SeqCst);
         for _ in 0..STATUS_TRIES {
             let domid = (old >> 16) as u16;
-            if old & mask != GTF_PERMIT_ACCESS || domid != mapper.0 {
+            if old & mask != PERMIT_ACCESS || domid != mapper.0 {
                 return Err(GntStatus::GeneralError);
             }
-            if write && old & GTF_READONLY != 0 {
+            if write && old & READONLY != 0 {
                 return Err(GntStatus::GeneralError);
             }
-            let new = old | GTF_READING | if write { GTF_WRITING } else { 0 };
+            let new = old | READING | if write { WRITING } else { 0 };
             match self.flags_domid.compare_exchange(old, new, SeqCst, SeqCst) {
                 Ok(_) => return Ok(()),
                 Err(now) => old = now,
@@ -69,10 +70,10 @@ impl SharedEntry<'_> {
     pub(crate) fn unclaim(&self, pins: &Pins) {
         let mut clear = 0;
         if !pins.writing() {
-            clear |= GTF_WRITING;
+            clear |= WRITING;
         }
         if !pins.any() {
-            clear |= GTF_READING;
+            clear |= READING;
         }
         if clear != 0 {
             self.flags_domid.fetch_and(!clear, SeqCst);

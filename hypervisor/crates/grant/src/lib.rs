@@ -25,9 +25,4 @@ pub use table::{GrantTable, MapInfo};
 
 /// Entries in one page of a version 1 table.
 pub const ENTRIES_PER_FRAME: u32 = 512;
-/// Entry reserved for the console ring (`GNTTAB_RESERVED_CONSOLE`).
-pub const RESERVED_CONSOLE: u32 = 0;
-/// Entry reserved for the xenstore ring (`GNTTAB_RESERVED_XENSTORE`).
-pub const RESERVED_XENSTORE: u32 = 1;
-/// Entries set aside for the domain builder (`GNTTAB_NR_RESERVED_ENTRIES`).
-pub const NR_RESERVED_ENTRIES: u32 = 8;
+pub use xen_abi::grant_table::{NR_RESERVED_ENTRIES, RESERVED_CONSOLE, RESERVED_XENSTORE};

@@ -1,36 +1,37 @@
 //! Result codes of grant table operations (`GNTST_*`).
 use xen_abi::Errno;
+use xen_abi::grant_table as abi;
 
 /// Why a grant operation failed. `GNTST_okay` (0) is the `Ok` of a `Result`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(i16)]
 pub enum GntStatus {
     /// General undefined error.
-    GeneralError = -1,
+    GeneralError = abi::GNTST_GENERAL_ERROR,
     /// Unrecognised domain id.
-    BadDomain = -2,
+    BadDomain = abi::GNTST_BAD_DOMAIN,
     /// Unrecognised or inappropriate grant reference.
-    BadGntref = -3,
+    BadGntref = abi::GNTST_BAD_GNTREF,
     /// Unrecognised or inappropriate handle.
-    BadHandle = -4,
+    BadHandle = abi::GNTST_BAD_HANDLE,
     /// Inappropriate virtual address to map.
-    BadVirtAddr = -5,
+    BadVirtAddr = abi::GNTST_BAD_VIRT_ADDR,
     /// Inappropriate device address to unmap.
-    BadDevAddr = -6,
+    BadDevAddr = abi::GNTST_BAD_DEV_ADDR,
     /// Out of space in the I/O MMU.
-    NoDeviceSpace = -7,
+    NoDeviceSpace = abi::GNTST_NO_DEVICE_SPACE,
     /// Not enough privilege.
-    PermissionDenied = -8,
+    PermissionDenied = abi::GNTST_PERMISSION_DENIED,
     /// The page is not one that can be used so.
-    BadPage = -9,
+    BadPage = abi::GNTST_BAD_PAGE,
     /// Copy arguments cross a page boundary.
-    BadCopyArg = -10,
+    BadCopyArg = abi::GNTST_BAD_COPY_ARG,
     /// Page address too large for a transfer.
-    AddressTooBig = -11,
+    AddressTooBig = abi::GNTST_ADDRESS_TOO_BIG,
     /// Not done; try again.
-    Eagain = -12,
+    Eagain = abi::GNTST_EAGAIN,
     /// Out of handles or the like.
-    NoSpace = -13,
+    NoSpace = abi::GNTST_NO_SPACE,
 }
 
 impl GntStatus {
