@@ -94,8 +94,17 @@ impl Maptrack {
         }
     }
 
-    /// Adds a mapping. `NoSpace`: the limit is reached, or out of memory.
+    /// Adds a mapping that is in place. `NoSpace`: the limit is reached, or out of memory.
     pub fn insert(&mut self, mapping: Mapping) -> Result<Handle, GntStatus> {
+        let handle = self.reserve(mapping)?;
+        self.publish(handle);
+        Ok(handle)
+    }
+
+    /// Adds a mapping that is still being put in place: claimed, so that no other vcpu can unmap it by guessing
+    /// its handle. Follow with [`Maptrack::publish`] or, if it fails, [`Maptrack::finish_unmap`] of both parts.
+    /// `NoSpace`: the limit is reached, or out of memory.
+    pub fn reserve(&mut self, mapping: Mapping) -> Result<Handle, GntStatus> {
         if self.used >= self.limit {
             return Err(GntStatus::NoSpace);
         }
@@ -109,11 +118,16 @@ impl Maptrack {
         };
         *slot = Slot::Used {
             mapping,
-            busy: false,
+            busy: true,
         };
         self.free = next;
         self.used += 1;
         Ok(Handle(index))
+    }
+
+    /// A reserved mapping is in place.
+    pub fn publish(&mut self, handle: Handle) {
+        self.cancel_unmap(handle);
     }
 
     fn grow(&mut self) -> Result<(), GntStatus> {

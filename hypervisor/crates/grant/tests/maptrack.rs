@@ -48,6 +48,17 @@ fn a_handle_is_unmapped_by_one_at_a_time() {
     }
 }
 
+#[test]
+fn a_mapping_in_the_making_cannot_be_unmapped() {
+    let mut t = Maptrack::new(8);
+    let h = t.reserve(mapping(1, HOST)).unwrap();
+    assert_eq!(t.begin_unmap(h), Err(GntStatus::BadHandle));
+    assert!(t.finish_unmap(h, true, true).unwrap().gone, "it failed");
+    let h = t.reserve(mapping(2, HOST)).unwrap();
+    t.publish(h);
+    assert!(t.begin_unmap(h).is_ok());
+}
+
 proptest! {
     #[test]
     fn handles_follow_a_plain_map(limit in 0u32..600, ops in prop::collection::vec((0u8..3, any::<u32>()), 0..1500)) {
