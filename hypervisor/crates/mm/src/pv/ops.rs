@@ -60,7 +60,8 @@ impl<'a, P: Platform> Paging<'a, P> {
     /// Domain death or `decrease_reservation`, one page: unpins it, finishes what is partial, takes the owner's
     /// reference. The frame itself goes through [`Platform::last_ref`], now or when the last foreign reference goes.
     /// Roots in CR3s must have been put before. Repeat on ERESTART; calling it again for the same page is harmless.
-    /// EINVAL: not a page of the domain, or a shared hypervisor page.
+    /// EINVAL: not a page of the domain (any more: a page given up earlier may go while its table is released), or a
+    /// shared hypervisor page.
     pub fn relinquish(&self, t: &mut PvTables, mfn: Mfn, budget: &mut Budget) -> Result<()> {
         self.drain(t, budget)?;
         let page = self.frames.get_page(mfn, t.domain)?;

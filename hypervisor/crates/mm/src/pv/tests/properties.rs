@@ -338,10 +338,19 @@ impl Run {
 
     fn relinquish(&mut self, dom: u16, mfn: u64, budget: u32) {
         let t = self.tables.get_mut(&dom).unwrap();
-        let r = until_done(budget, |b| self.world.paging().relinquish(t, Mfn(mfn), b));
-        assert!(r.is_ok() == (self.h.owner.get(&mfn) == Some(&DomId(dom))) || r == Err(EINVAL));
-        if r.is_ok() {
+        let mut begun = false;
+        let r = until_done(budget, |b| {
+            let r = self.world.paging().relinquish(t, Mfn(mfn), b);
+            begun |= r == Err(ERESTART) && self.world.frames.word(Mfn(mfn)) & word::PINNED == 0;
+            r
+        });
+        // A pinned page that its owner had given up before is gone once it is released.
+        assert!(r.is_ok() || r == Err(EINVAL));
+        assert!(r.is_err() || self.h.owner.get(&mfn) == Some(&DomId(dom)));
+        if r.is_ok() || begun {
             self.h.pinned.remove(&mfn);
+        }
+        if r.is_ok() {
             self.h.allocated.remove(&mfn);
         }
         self.settle();
