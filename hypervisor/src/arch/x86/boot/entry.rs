@@ -5,10 +5,8 @@
 
 use core::arch::global_asm;
 
+use crate::arch::x86::cpu::STACK_SIZE;
 use crate::arch::x86::entry::cpuinfo::CpuInfo;
-
-/// Bytes of stack per CPU; also its alignment.
-pub const STACK_SIZE: usize = 32 * 1024;
 
 global_asm!(
     r#"
@@ -118,6 +116,7 @@ boot_long:
     movabsq $boot_high, %rax
     jmpq    *%rax
 boot_high:
+    lgdtq   boot_gdtr_high(%rip)
     movl    $0x10, %eax
     movl    %eax, %ds
     movl    %eax, %es
@@ -141,6 +140,9 @@ boot_gdt_end:
 boot_gdtr:
     .short  boot_gdt_end - boot_gdt - 1
     .quad   phys_boot_gdt
+boot_gdtr_high:
+    .short  boot_gdt_end - boot_gdt - 1
+    .quad   boot_gdt
 boot_msg:
     .asciz "Corten: this CPU has no 64-bit mode or no no-execute pages; halted.\r\n"
 

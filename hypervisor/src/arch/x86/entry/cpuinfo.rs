@@ -33,7 +33,9 @@ const _: () = assert!(size_of::<CpuInfo>().is_multiple_of(16));
 pub fn info_ptr() -> *mut CpuInfo {
     let rsp: usize;
     // SAFETY: reads the stack pointer only.
-    unsafe { core::arch::asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags))
+    };
     ((rsp | (STACK_SIZE - 1)) + 1 - size_of::<CpuInfo>()) as *mut CpuInfo
 }
 
@@ -51,6 +53,10 @@ pub fn current() -> Option<(&'static alloc::sync::Arc<Domain>, &'static Vcpu)> {
     // SAFETY: set by `schedule::run`, which keeps the domain's Arc in PerCpu for as long as these are set.
     unsafe {
         let info = &*info_ptr();
-        if info.vcpu.is_null() { None } else { Some((&*info.dom, &*info.vcpu)) }
+        if info.vcpu.is_null() {
+            None
+        } else {
+            Some((&*info.dom, &*info.vcpu))
+        }
     }
 }
