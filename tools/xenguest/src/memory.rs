@@ -69,7 +69,8 @@ impl<'h> GuestMemory<'h> {
                     .iter()
                     .flat_map(|mfn| *mfn..*mfn + (1 << order)),
             );
-            if done < extents.len() {
+            // Less than asked for is tried again from there; nothing at all means there are no more of this size.
+            if done == 0 {
                 if order == 0 {
                     let what = format!("populating page {} of {}", self.p2m.len(), self.dom);
                     return Err(xenctrl::Error::new(what, Errno::ENOMEM));

@@ -9,19 +9,27 @@ use alloc::vec::Vec;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
-/// What a decompressor may ask of the heap.
+/// What a decompressor may ask of the heap, freed pieces of a growing window included.
 pub(crate) fn scratch_bytes(payload: &Payload<'_>, out_len: usize) -> usize {
-    const SMALL: usize = 256 << 10;
-    match payload.kind {
-        PayloadKind::Elf | PayloadKind::Lz4 => 0,
-        PayloadKind::Gzip => SMALL,
-        // A window that grows by doubling: the old one lives while the new one is filled.
-        PayloadKind::Xz | PayloadKind::Lzma | PayloadKind::Zstd => out_len
-            .saturating_add(1 << 20)
-            .next_power_of_two()
-            .saturating_mul(2)
-            .saturating_add(SMALL),
-    }
+    const SMALL: usize = 1 << 20;
+    let data = payload.data;
+    let declared = match payload.kind {
+        PayloadKind::Elf | PayloadKind::Lz4 => return 0,
+        PayloadKind::Gzip => return SMALL,
+        PayloadKind::Xz => {
+            xz_header_with_window(data, u32::MAX).and_then(|(_, bits)| Some(lzma2_window(bits?)))
+        }
+        PayloadKind::Lzma => data
+            .get(1..5)
+            .and_then(|b| Some(u32::from_le_bytes(b.try_into().ok()?).into())),
+        PayloadKind::Zstd => None,
+    };
+    let useful = out_len.max(4096).next_power_of_two();
+    let window = declared.map_or(useful, |d: u64| {
+        useful.min(usize::try_from(d).unwrap_or(useful))
+    });
+    // It grows by doubling: beside the last size, all the earlier ones may lie about, together as much again.
+    window.saturating_mul(2).saturating_add(SMALL)
 }
 
 pub(crate) fn into_slice(payload: &Payload<'_>, out: &mut [u8]) -> Result<usize, LoadError> {
@@ -183,7 +191,7 @@ fn lzma(data: &[u8], out: &mut [u8]) -> Result<usize, LoadError> {
 }
 
 fn xz(data: &[u8], out: &mut [u8]) -> Result<usize, LoadError> {
-    let head = xz_header_with_window(data, window(out.len()))
+    let (head, _) = xz_header_with_window(data, window(out.len()))
         .ok_or_else(|| failed(PayloadKind::Xz, "its header is cut short or damaged"))?;
     let source = Chain {
         head: &head,
@@ -196,11 +204,12 @@ fn xz(data: &[u8], out: &mut [u8]) -> Result<usize, LoadError> {
     )
 }
 
-/// The stream header and first block header with the LZMA2 window cut down to `window` bytes.
+/// The stream header and first block header with the LZMA2 window cut down to `window` bytes, and the window's property
+/// byte as it was.
 ///
 /// .xz format 1.1: 12 bytes of stream header; block header: size/4-1, flags (bits 0..1: filters less one, 6: compressed
 /// size follows, 7: unpacked size follows), filters (id, property size, properties), padding, CRC-32.
-fn xz_header_with_window(data: &[u8], window: u32) -> Option<Vec<u8>> {
+fn xz_header_with_window(data: &[u8], window: u32) -> Option<(Vec<u8>, Option<u8>)> {
     const STREAM_HEADER: usize = 12;
     const LZMA2: u64 = 0x21;
     let block_len = (usize::from(*data.get(STREAM_HEADER)?) + 1) * 4;
@@ -208,6 +217,7 @@ fn xz_header_with_window(data: &[u8], window: u32) -> Option<Vec<u8>> {
     let crc_at = head.len() - 4;
     let flags = head[STREAM_HEADER + 1];
     let mut at = STREAM_HEADER + 2;
+    let mut declared = None;
     for bit in [0x40, 0x80] {
         if flags & bit != 0 {
             varint(&head[..crc_at], &mut at)?;
@@ -220,6 +230,7 @@ fn xz_header_with_window(data: &[u8], window: u32) -> Option<Vec<u8>> {
             return None;
         }
         if id == LZMA2 && len == 1 {
+            declared = Some(head[at]);
             let smallest = (0..=40u8)
                 .find(|&bits| lzma2_window(bits) >= u64::from(window))
                 .unwrap_or(40);
@@ -233,12 +244,12 @@ fn xz_header_with_window(data: &[u8], window: u32) -> Option<Vec<u8>> {
         }
         at += len;
     }
-    Some(head)
+    Some((head, declared))
 }
 
 /// Window bytes that an LZMA2 property byte stands for.
 fn lzma2_window(bits: u8) -> u64 {
-    (2 | u64::from(bits & 1)) << (bits / 2 + 11)
+    (2 | u64::from(bits & 1)) << (bits.min(40) / 2 + 11)
 }
 
 fn varint(data: &[u8], at: &mut usize) -> Option<u64> {
@@ -269,9 +280,10 @@ fn zstd(data: &[u8], out: &mut [u8]) -> Result<usize, LoadError> {
     decoder.init(&mut source).map_err(|e| fail(e.to_string()))?;
     let limit = out.len();
     let mut at = 0;
+    // Block by block: the decoder's window then never outgrows the declared one by more than a block.
     loop {
         decoder
-            .decode_blocks(&mut source, BlockDecodingStrategy::UptoBytes(1 << 20))
+            .decode_blocks(&mut source, BlockDecodingStrategy::UptoBlocks(1))
             .map_err(|e| fail(e.to_string()))?;
         at += decoder
             .read(&mut out[at..])
