@@ -1,0 +1,156 @@
+//! Creating a domain: look at everything first, then do it, and on a failure leave nothing behind.
+use crate::host::{Host, Image};
+use crate::{DomainConfig, Error, Result, StoreContext, nodes, userdata};
+use xen_abi::{DomId, VcpuId};
+use xenctrl::{CpuMap, CreateDomain};
+use xenguest::{BuildTarget, PvParams};
+
+/// Slack on top of a domain's memory limit, KiB; as in Xen's own toolstack.
+pub const MAXMEM_SLACK: u64 = 1024;
+/// What the hypervisor needs for a domain besides its memory, in pages, and for each vcpu.
+const OVERHEAD_PAGES: u64 = 256;
+const OVERHEAD_PER_VCPU: u64 = 8;
+const PAGE_KIB: u64 = 4;
+
+/// A domain about to be created: everything that could be checked has been.
+pub struct Prepared<'a> {
+    host: &'a Host<'a>,
+    config: &'a DomainConfig,
+    image: Box<dyn Image + 'a>,
+    hard: Vec<CpuMap>,
+    soft: Vec<CpuMap>,
+}
+
+impl<'a> Host<'a> {
+    /// Checks a configuration against the host: name, CPUs, memory, files. Changes nothing.
+    pub fn prepare(&'a self, config: &'a DomainConfig) -> Result<Prepared<'a>> {
+        self.check_unique(config)?;
+        let phys = self.hv.physinfo()?;
+        let resolve = |lists: &[crate::CpuList], key: &str| -> Result<Vec<CpuMap>> {
+            let map = |l: &crate::CpuList| {
+                l.resolve(phys.max_cpu_id)
+                    .map_err(|e| Error::new(format!("\"{key}\": {e}")))
+            };
+            lists.iter().map(map).collect()
+        };
+        let (hard, soft) = (
+            resolve(&config.cpus, "cpus")?,
+            resolve(&config.cpus_soft, "cpus_soft")?,
+        );
+        crate::backend::check(self, config)?;
+        let image = self.hv.load(&PvParams {
+            kernel: config.kernel.clone(),
+            ramdisk: config.ramdisk.clone(),
+            cmdline: config.cmdline.clone(),
+            memory_pages: config.memory_kib / PAGE_KIB,
+            vcpus: config.max_vcpus,
+        })?;
+        let free = phys.free_pages.saturating_sub(phys.outstanding_pages);
+        let need = config.memory_kib / PAGE_KIB
+            + OVERHEAD_PAGES
+            + OVERHEAD_PER_VCPU * u64::from(config.max_vcpus);
+        if need > free {
+            let message = format!(
+                "not enough free memory for \"{}\": it needs {} MiB and {} MiB are free",
+                config.name,
+                need.div_ceil(256),
+                free / 256
+            );
+            return Err(Error::new(message)
+                .hint("lower \"memory\", or free some with xl mem-set or xl destroy"));
+        }
+        Ok(Prepared {
+            host: self,
+            config,
+            image,
+            hard,
+            soft,
+        })
+    }
+
+    fn check_unique(&self, config: &DomainConfig) -> Result<()> {
+        for d in self.hv.domains()? {
+            if self.name(d.domid)?.as_deref() == Some(&config.name) {
+                let message = format!(
+                    "a domain named \"{}\" already exists, as {}",
+                    config.name, d.domid
+                );
+                return Err(Error::new(message).hint("choose another name, or destroy that one"));
+            }
+            if d.handle == config.uuid.0 && d.domid != DomId::DOM0 {
+                return Err(
+                    Error::new(format!("{} already has UUID {}", d.domid, config.uuid))
+                        .hint("remove \"uuid\" from the configuration to get a new one"),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Prepared<'_> {
+    /// Creates the domain, paused. If anything fails, everything is undone.
+    pub fn create(self) -> Result<DomId> {
+        let (host, config) = (self.host, self.config);
+        let dom = host.hv.create_domain(&CreateDomain {
+            handle: config.uuid.0,
+            max_vcpus: config.max_vcpus,
+            max_evtchn_port: config.max_event_channels,
+            max_grant_frames: config.max_grant_frames,
+            max_maptrack_frames: config.max_maptrack_frames,
+            ..Default::default()
+        })?;
+        match self.fill(dom) {
+            Ok(()) => Ok(dom),
+            Err(e) => {
+                // The failure is what matters to the user; what cannot be undone either is said with it.
+                match host.wipe(dom, Some(config.uuid)) {
+                    Ok(()) => Err(e),
+                    Err(u) => Err(Error::new(format!("{e}; and undoing it failed: {u}"))),
+                }
+            }
+        }
+    }
+
+    fn fill(self, dom: DomId) -> Result<()> {
+        let (host, config) = (self.host, self.config);
+        host.hv.max_vcpus(dom, config.max_vcpus)?;
+        host.hv
+            .max_mem(dom, config.memory_kib.max(config.maxmem_kib) + MAXMEM_SLACK)?;
+        if config.tsc_mode != 0 {
+            host.hv.set_tsc_info(dom, config.tsc_mode)?;
+        }
+        for v in 0..config.max_vcpus {
+            let (hard, soft) = (pick(&self.hard, v), pick(&self.soft, v));
+            if hard.is_some() || soft.is_some() {
+                host.hv.set_affinity(dom, VcpuId(v), hard, soft)?;
+            }
+        }
+        let store_failed = || format!("writing the nodes of {dom}");
+        host.xs
+            .atomically(&mut |s| nodes::create(s, dom, config))
+            .during(store_failed)?;
+        host.store_userdata(dom, config.uuid, userdata::XL, &config.source)?;
+        let store_port = host.hv.alloc_unbound(dom, DomId::DOM0)?;
+        let console_port = host.hv.alloc_unbound(dom, DomId::DOM0)?;
+        let built = self
+            .image
+            .build(&BuildTarget::new(dom, store_port, console_port))?;
+        let ports = (store_port, console_port);
+        host.xs
+            .atomically(&mut |s| nodes::complete(s, dom, config, &built, ports))
+            .during(store_failed)?;
+        host.xs
+            .introduce(dom.0, built.store_mfn.0, store_port.0)
+            .during(|| format!("introducing {dom} to the xenstore"))?;
+        crate::backend::attach_all(host, dom, config)
+    }
+}
+
+/// The list for a vcpu: its own, or the one for all.
+fn pick(maps: &[CpuMap], vcpu: u32) -> Option<&CpuMap> {
+    match maps {
+        [all] => Some(all),
+        _ => maps.get(vcpu as usize),
+    }
+}

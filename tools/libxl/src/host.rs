@@ -1,0 +1,201 @@
+//! What libxl asks of its surroundings, as traits: the hypervisor, the xenstore, and where files are kept.
+//!
+//! The real ones are [`Xenctrl`] and [`xenstore::Client`]; tests put a machine of a few lines in their place.
+use crate::{Result, StoreContext};
+use std::path::PathBuf;
+use xen_abi::{DomId, Port, VcpuId};
+use xenctrl::{CpuMap, CreateDomain, DomainInfo, PhysInfo, VcpuInfo, Xenctrl};
+use xenguest::{BuildResult, BuildTarget, PvImage, PvParams};
+use xenstore::{Client, Store};
+
+type HvResult<T> = xenctrl::Result<T>;
+
+/// A guest image that was read and checked, ready to be put into a domain.
+pub trait Image {
+    /// Fills an empty domain.
+    fn build(self: Box<Self>, target: &BuildTarget) -> xenguest::Result<BuildResult>;
+}
+
+/// The hypervisor, as far as domains' lives are concerned.
+#[allow(missing_docs)]
+pub trait Hypervisor {
+    fn create_domain(&self, config: &CreateDomain) -> HvResult<DomId>;
+    fn destroy_domain(&self, dom: DomId) -> HvResult<()>;
+    fn pause_domain(&self, dom: DomId) -> HvResult<()>;
+    fn unpause_domain(&self, dom: DomId) -> HvResult<()>;
+    fn domain_info(&self, dom: DomId) -> HvResult<Option<DomainInfo>>;
+    fn domains(&self) -> HvResult<Vec<DomainInfo>>;
+    fn physinfo(&self) -> HvResult<PhysInfo>;
+    fn max_vcpus(&self, dom: DomId, max: u32) -> HvResult<()>;
+    fn max_mem(&self, dom: DomId, kib: u64) -> HvResult<()>;
+    fn set_tsc_info(&self, dom: DomId, mode: u32) -> HvResult<()>;
+    fn set_affinity(
+        &self,
+        dom: DomId,
+        vcpu: VcpuId,
+        hard: Option<&CpuMap>,
+        soft: Option<&CpuMap>,
+    ) -> HvResult<()>;
+    fn affinity(&self, dom: DomId, vcpu: VcpuId, cpus: u32) -> HvResult<(CpuMap, CpuMap)>;
+    fn vcpu_info(&self, dom: DomId, vcpu: VcpuId) -> HvResult<VcpuInfo>;
+    fn alloc_unbound(&self, dom: DomId, remote: DomId) -> HvResult<Port>;
+    /// Reads and checks a PV guest's kernel and initrd.
+    fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>>;
+}
+
+struct Loaded<'a> {
+    xc: &'a Xenctrl,
+    image: PvImage,
+}
+
+impl Image for Loaded<'_> {
+    fn build(self: Box<Self>, target: &BuildTarget) -> xenguest::Result<BuildResult> {
+        self.image.build(self.xc, target)
+    }
+}
+
+impl Hypervisor for Xenctrl {
+    fn create_domain(&self, config: &CreateDomain) -> HvResult<DomId> {
+        Xenctrl::create_domain(self, config)
+    }
+    fn destroy_domain(&self, dom: DomId) -> HvResult<()> {
+        Xenctrl::destroy_domain(self, dom)
+    }
+    fn pause_domain(&self, dom: DomId) -> HvResult<()> {
+        Xenctrl::pause_domain(self, dom)
+    }
+    fn unpause_domain(&self, dom: DomId) -> HvResult<()> {
+        Xenctrl::unpause_domain(self, dom)
+    }
+    fn domain_info(&self, dom: DomId) -> HvResult<Option<DomainInfo>> {
+        Xenctrl::domain_info(self, dom)
+    }
+    fn domains(&self) -> HvResult<Vec<DomainInfo>> {
+        Xenctrl::domains(self)
+    }
+    fn physinfo(&self) -> HvResult<PhysInfo> {
+        Xenctrl::physinfo(self)
+    }
+    fn max_vcpus(&self, dom: DomId, max: u32) -> HvResult<()> {
+        Xenctrl::max_vcpus(self, dom, max)
+    }
+    fn max_mem(&self, dom: DomId, kib: u64) -> HvResult<()> {
+        Xenctrl::max_mem(self, dom, kib)
+    }
+    fn set_tsc_info(&self, dom: DomId, mode: u32) -> HvResult<()> {
+        Xenctrl::set_tsc_info(self, dom, mode)
+    }
+    fn set_affinity(
+        &self,
+        dom: DomId,
+        vcpu: VcpuId,
+        hard: Option<&CpuMap>,
+        soft: Option<&CpuMap>,
+    ) -> HvResult<()> {
+        self.set_vcpu_affinity(dom, vcpu, hard, soft)
+    }
+    fn affinity(&self, dom: DomId, vcpu: VcpuId, cpus: u32) -> HvResult<(CpuMap, CpuMap)> {
+        self.vcpu_affinity(dom, vcpu, cpus)
+    }
+    fn vcpu_info(&self, dom: DomId, vcpu: VcpuId) -> HvResult<VcpuInfo> {
+        Xenctrl::vcpu_info(self, dom, vcpu)
+    }
+    fn alloc_unbound(&self, dom: DomId, remote: DomId) -> HvResult<Port> {
+        self.evtchn_alloc_unbound(dom, remote)
+    }
+    fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>> {
+        Ok(Box::new(Loaded {
+            xc: self,
+            image: PvImage::load(params)?,
+        }))
+    }
+}
+
+/// The xenstore: single requests, and many at once.
+pub trait Xenstore: Store {
+    /// Runs `body` so that others see all of its changes or none. It may run several times.
+    fn atomically(
+        &self,
+        body: &mut dyn FnMut(&dyn Store) -> xenstore::Result<()>,
+    ) -> xenstore::Result<()>;
+}
+
+impl Xenstore for Client {
+    fn atomically(
+        &self,
+        body: &mut dyn FnMut(&dyn Store) -> xenstore::Result<()>,
+    ) -> xenstore::Result<()> {
+        self.transaction(|tx| body(tx))
+    }
+}
+
+/// The host that libxl works on.
+pub struct Host<'a> {
+    /// Its hypervisor.
+    pub hv: &'a dyn Hypervisor,
+    /// Its xenstore.
+    pub xs: &'a dyn Xenstore,
+    /// Where domains' configurations are kept: `/var/lib/xen`.
+    pub state_dir: PathBuf,
+}
+
+impl<'a> Host<'a> {
+    /// A host that keeps its state in the usual place.
+    pub fn new(hv: &'a dyn Hypervisor, xs: &'a dyn Xenstore) -> Host<'a> {
+        Host {
+            hv,
+            xs,
+            state_dir: "/var/lib/xen".into(),
+        }
+    }
+
+    /// A domain's name; `None` if it has none.
+    pub fn name(&self, dom: DomId) -> Result<Option<String>> {
+        let path = format!("/local/domain/{}/name", dom.0);
+        self.xs
+            .read_opt(&path)
+            .during(|| format!("reading the name of {dom}"))
+    }
+
+    /// The domain that `word` names or numbers, if it exists.
+    pub fn find(&self, word: &str) -> Result<DomId> {
+        let domains = self.hv.domains()?;
+        let gone = || crate::Error::NoSuchDomain(word.into());
+        if !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()) {
+            let id = word.parse::<u16>().map_err(|_| gone())?;
+            return domains
+                .iter()
+                .map(|d| d.domid)
+                .find(|d| d.0 == id)
+                .ok_or_else(gone);
+        }
+        for d in &domains {
+            if self.name(d.domid)?.as_deref() == Some(word) {
+                return Ok(d.domid);
+            }
+        }
+        // Before anybody has written it down, dom0 has its name all the same.
+        if word == "Domain-0" {
+            Ok(DomId::DOM0)
+        } else {
+            Err(gone())
+        }
+    }
+
+    /// Writes dom0's own nodes, as far as they are missing.
+    pub fn init_dom0(&self, vcpus: u32) -> Result<()> {
+        let base = "/local/domain/0";
+        let mut write = |s: &dyn Store| -> xenstore::Result<()> {
+            let missing = |path: String, value: &str| match s.exists(&path) {
+                Ok(false) => s.write(&path, value),
+                other => other.map(drop),
+            };
+            missing(format!("{base}/domid"), "0")?;
+            missing(format!("{base}/name"), "Domain-0")?;
+            (0..vcpus).try_for_each(|v| missing(format!("{base}/cpu/{v}/availability"), "online"))
+        };
+        self.xs
+            .atomically(&mut write)
+            .during(|| "writing dom0's nodes".into())
+    }
+}

@@ -1,0 +1,120 @@
+//! Watching over a domain: when it shuts down, doing what its configuration says.
+use crate::cfg::{self, Diagnostics};
+use crate::{Action, DomainConfig, Error, Host, Result, Uuid};
+use xen_abi::DomId;
+use xenctrl::ShutdownReason;
+
+/// What became of a domain that ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It still runs.
+    Running,
+    /// It is gone, or kept for examination: nothing is left to watch.
+    Over,
+    /// It was created again, under this id.
+    Reborn(DomId),
+}
+
+impl DomainConfig {
+    /// What a shutdown for `reason` leads to.
+    pub fn action_for(&self, reason: ShutdownReason) -> Action {
+        match reason {
+            ShutdownReason::Poweroff => self.actions.poweroff,
+            ShutdownReason::Reboot => self.actions.reboot,
+            ShutdownReason::Watchdog => self.actions.watchdog,
+            ShutdownReason::SoftReset => self.actions.soft_reset,
+            ShutdownReason::Crash | ShutdownReason::Suspend | ShutdownReason::Unknown(_) => {
+                self.actions.crash
+            }
+        }
+    }
+}
+
+impl Host<'_> {
+    /// Looks at a domain once, and acts if it has ended. `log` hears what is done.
+    pub fn tend(
+        &self,
+        dom: DomId,
+        config: &DomainConfig,
+        log: &mut dyn FnMut(String),
+    ) -> Result<Outcome> {
+        // Somebody may have destroyed it and its id may be another's by now.
+        let alive = self
+            .hv
+            .domain_info(dom)?
+            .is_some_and(|i| i.handle == config.uuid.0);
+        let reason = match self.ended(dom)? {
+            _ if !alive => None,
+            None => return Ok(Outcome::Running),
+            Some(reason) => reason,
+        };
+        let Some(reason) = reason else {
+            log(format!("{dom} is gone"));
+            return Ok(Outcome::Over);
+        };
+        let action = config.action_for(reason);
+        log(format!(
+            "{dom} has shut down, reason {reason:?}; action is {}",
+            action.name()
+        ));
+        match action {
+            Action::Destroy => self.destroy(dom).map(|()| Outcome::Over),
+            Action::Preserve => Ok(Outcome::Over),
+            Action::Restart | Action::SoftReset => {
+                self.destroy(dom)?;
+                self.create_and_start(config).map(Outcome::Reborn)
+            }
+            Action::RenameRestart => {
+                self.set_aside(dom, config)?;
+                let fresh =
+                    config.with_uuid(Uuid::random().map_err(|e| Error::new(e.to_string()))?);
+                self.create_and_start(&fresh).map(Outcome::Reborn)
+            }
+        }
+    }
+
+    /// Renames a dead domain so that a new one can take its place.
+    fn set_aside(&self, dom: DomId, config: &DomainConfig) -> Result<()> {
+        for n in 1..1000 {
+            let name = format!("{}-{n}", config.name);
+            if matches!(self.find(&name), Err(Error::NoSuchDomain(_))) {
+                return self.rename(dom, &name);
+            }
+        }
+        Err(Error::new(format!(
+            "there are too many dead copies of \"{}\"",
+            config.name
+        )))
+    }
+
+    /// Creates a domain and lets it run.
+    pub fn create_and_start(&self, config: &DomainConfig) -> Result<DomId> {
+        let dom = self.prepare(config)?.create()?;
+        self.start_or_undo(dom, config)?;
+        Ok(dom)
+    }
+
+    /// Unpauses a new domain, or removes it.
+    pub fn start_or_undo(&self, dom: DomId, config: &DomainConfig) -> Result<()> {
+        self.hv.unpause_domain(dom).map_err(|e| {
+            // The failure to start is what the user must hear of.
+            let _ = self.wipe(dom, Some(config.uuid));
+            e.into()
+        })
+    }
+}
+
+impl DomainConfig {
+    /// The same domain with another UUID.
+    pub fn with_uuid(&self, uuid: Uuid) -> DomainConfig {
+        let mut diags = Diagnostics::default();
+        let mut kept = cfg::parse("kept configuration", &self.source, &mut diags);
+        kept.settings.retain(|s| s.key != "uuid");
+        let source = format!("{}uuid = \"{uuid}\"\n", kept.to_text());
+        DomainConfig {
+            uuid,
+            source,
+            ..self.clone()
+        }
+    }
+}
