@@ -156,54 +156,19 @@ impl PvLayout {
         };
         let pt_base = cursor.at;
         let (nr_pt, v_end) = fixed_point(v_start, pt_base)?;
-        let region = region_runs(v_start, v_end, cursor.pfn(pt_base));
-        let mut next_pfn = (v_end - v_start) >> PAGE_SHIFT;
-
-        let mut p2m_tables = [TableRun::default(); 3];
-        let p2m = match (region_p2m, notes.init_p2m) {
-            (Some(vaddr), _) => P2m {
-                vaddr,
-                pfn: cursor.pfn(vaddr),
-                list_pages,
-                table_pages: 0,
-            },
-            (None, base) => {
-                let vaddr = base.unwrap_or(0);
-                check_p2m(vaddr, list_pages, v_start..v_end)?;
-                let pfn = next_pfn;
-                p2m_tables = p2m_runs(vaddr, list_pages, &region, pfn + list_pages);
-                let table_pages = p2m_tables.iter().map(|r| r.count).sum();
-                next_pfn += list_pages + table_pages;
-                P2m {
-                    vaddr,
-                    pfn,
-                    list_pages,
-                    table_pages,
-                }
-            }
-        };
-        let initrd = (initrd_pages != 0).then(|| Initrd {
-            pfn: mapped_initrd.map_or(next_pfn, |va| cursor.pfn(va)),
-            len: request.initrd_len,
-            vaddr: mapped_initrd,
-        });
-        if mapped_initrd.is_none() {
-            next_pfn += initrd_pages;
-        }
-        if next_pfn > request.nr_pages {
-            return Err(LoadError::TooFewPages {
-                need: next_pfn,
-                have: request.nr_pages,
-            });
-        }
-        Ok(PvLayout {
+        let mut layout = PvLayout {
             v_start,
             v_end,
             entry: entry(kernel, &kernel_range)?,
             hypercall_page: hypercall_page(kernel, &kernel_range)?,
             kernel: kernel_range,
-            initrd,
-            p2m,
+            initrd: None,
+            p2m: P2m {
+                vaddr: 0,
+                pfn: 0,
+                list_pages,
+                table_pages: 0,
+            },
             start_info,
             store,
             console,
@@ -211,10 +176,63 @@ impl PvLayout {
             nr_pt,
             stack: pt_base + nr_pt * PAGE_SIZE,
             nr_pages: request.nr_pages,
-            used_pages: next_pfn,
-            region,
-            p2m_tables,
-        })
+            used_pages: (v_end - v_start) >> PAGE_SHIFT,
+            region: region_runs(v_start, v_end, cursor.pfn(pt_base)),
+            p2m_tables: Default::default(),
+        };
+        layout.place_p2m(region_p2m, notes.init_p2m)?;
+        layout.place_initrd(request.initrd_len, mapped_initrd);
+        if layout.used_pages > request.nr_pages {
+            return Err(LoadError::TooFewPages {
+                need: layout.used_pages,
+                have: request.nr_pages,
+            });
+        }
+        Ok(layout)
+    }
+
+    /// The p2m list: at `in_region`, or behind the region and mapped at the address the kernel asks for.
+    fn place_p2m(
+        &mut self,
+        in_region: Option<u64>,
+        init_p2m: Option<u64>,
+    ) -> Result<(), LoadError> {
+        if let Some(vaddr) = in_region {
+            self.p2m.vaddr = vaddr;
+            self.p2m.pfn = (vaddr - self.v_start) >> PAGE_SHIFT;
+            return Ok(());
+        }
+        let (vaddr, list_pages) = (init_p2m.unwrap_or(0), self.p2m.list_pages);
+        check_p2m(vaddr, list_pages, self.v_start..self.v_end)?;
+        let pfn = self.used_pages;
+        self.p2m_tables = p2m_runs(vaddr, list_pages, &self.region, pfn + list_pages);
+        let table_pages = self.p2m_tables.iter().map(|r| r.count).sum();
+        self.p2m = P2m {
+            vaddr,
+            pfn,
+            list_pages,
+            table_pages,
+        };
+        self.used_pages += list_pages + table_pages;
+        Ok(())
+    }
+
+    fn place_initrd(&mut self, len: u64, mapped: Option<u64>) {
+        if len == 0 {
+            return;
+        }
+        let pfn = match mapped {
+            Some(vaddr) => (vaddr - self.v_start) >> PAGE_SHIFT,
+            None => self.used_pages,
+        };
+        if mapped.is_none() {
+            self.used_pages += pages(len);
+        }
+        self.initrd = Some(Initrd {
+            pfn,
+            len,
+            vaddr: mapped,
+        });
     }
 
     /// Frame of a virtual address inside the bootstrap region.

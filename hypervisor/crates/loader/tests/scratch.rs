@@ -3,32 +3,10 @@ mod common;
 
 use common::{LINUX_P2M, bzimage, linux_like, pack};
 use loader::kernel::{decompress_into, payload};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands every request on to the system's allocator unchanged and only counts. `realloc` is the default one:
-// allocate, copy, free, as on a heap that cannot grow a block in place.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(live, Ordering::Relaxed);
-        // SAFETY: the caller's obligations are `System`'s.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above; `at` came from `System`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
+use peak_alloc::PeakAlloc;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 #[test]
 fn unpacking_stays_within_its_promise() {
@@ -58,10 +36,10 @@ fn unpacking_stays_within_its_promise() {
         let file = bzimage(&packed, (!gzip).then_some(image.len() as u32));
         let found = payload(&file).unwrap();
         let promise = found.scratch_bytes(out.len());
-        let before = LIVE.load(Ordering::Relaxed);
-        PEAK.store(before, Ordering::Relaxed);
+        let before = ALLOCATOR.current_usage();
+        ALLOCATOR.reset_peak_usage();
         assert_eq!(decompress_into(&found, &mut out), Ok(image.len()));
-        let used = PEAK.load(Ordering::Relaxed) - before;
+        let used = ALLOCATOR.peak_usage() - before;
         eprintln!("{tool:?}: used {used}, promised {promise}");
         assert!(used <= promise, "{tool:?}: used {used}, promised {promise}");
     }
