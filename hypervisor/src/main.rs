@@ -48,6 +48,7 @@ fn start(boot: &'static BootInfo) -> ! {
     mm::init(boot);
     acpi::init(boot);
     smp::init_boot_cpu();
+    domain::set_relax_hook(smp::service_calls);
     time::init();
     irq::lapic::calibrate_timer();
     irq::init();

@@ -5,7 +5,7 @@
 
 use crate::arch::x86::boot::{self, trampoline};
 use crate::arch::x86::cpu::{self, STACK_SIZE, gdt};
-use crate::arch::x86::irq::{lapic, vectors};
+use crate::arch::x86::irq::{lapic, pic, vectors};
 use crate::arch::x86::mm::{self, NoMemory, layout::PAGE_SIZE, phys_to_virt};
 use crate::percpu::{self, MAX_CPUS, PerCpu};
 use crate::{acpi, time};
@@ -42,6 +42,8 @@ fn prepare(cpu: u32, apic_id: u32, stack_base: u64) -> Result<&'static PerCpu, N
 
 /// CPU 0 becomes a proper CPU: per-CPU data, final GDT and IDT, local APIC.
 pub fn init_boot_cpu() {
+    // While the local APIC still listens to them: QEMU would keep an interrupt of theirs pending for ever.
+    pic::disable();
     lapic::init();
     let Ok(percpu) = prepare(0, lapic::id(), boot::boot_stack_base()) else {
         crate::panic::fatal("not enough RAM for CPU 0's data");

@@ -141,3 +141,15 @@ pub fn load(percpu: &'static PerCpu) {
     }
     debug_assert_eq!(percpu.stack_base % STACK_SIZE as u64, 0);
 }
+
+/// Writes CPU `cpu`'s LDT descriptor; that CPU loads it afterwards.
+pub fn set_ldt(cpu: u32, base: u64, limit: u32) {
+    let pte = mm::gdt_window_ptes(cpu)[HV_GDT_PAGE].load(core::sync::atomic::Ordering::Relaxed);
+    let page = mm::phys_to_virt(pte & 0x000f_ffff_ffff_f000).cast::<u64>();
+    let [low, high] = system_descriptor(base, limit, 2);
+    // SAFETY: the CPU's own GDT page, written by that CPU while its LDT register does not use these two entries.
+    unsafe {
+        page.add(index(LDT)).write_volatile(low);
+        page.add(index(LDT) + 1).write_volatile(high);
+    }
+}

@@ -8,7 +8,7 @@ pub mod ioapic;
 pub mod lapic;
 pub mod msi;
 pub mod pci;
-mod pic;
+pub mod pic;
 pub mod vectors;
 
 use crate::percpu;
@@ -92,7 +92,6 @@ static GSI_COUNT: Once<u32> = Once::new();
 
 /// Sets up the interrupt controllers of the machine; all lines masked.
 pub fn init() {
-    pic::disable();
     ioapic::init();
     let count = ioapic::gsi_count().clamp(16, MAX_IRQS as u32 / 2);
     GSI_COUNT.call_once(|| count);
