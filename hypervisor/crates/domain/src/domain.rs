@@ -115,7 +115,7 @@ pub struct Domain {
     /// Interrupts.
     pub irqs: Mutex<PirqMap>,
     /// Nested pauses.
-    pub pause_count: AtomicU32,
+    pub pause_count: Arc<AtomicU32>,
     /// Pauses by the toolstack, to pair `pausedomain` with `unpausedomain`.
     pub controller_pauses: AtomicU32,
     /// The toolstack has not unpaused it for the first time yet.
@@ -160,7 +160,8 @@ impl Domain {
         let limits = Limits { ports: p.max_evtchn, vcpus: p.max_vcpus, pirqs: p.nr_pirqs };
         let events = Ports::new(p.id, limits)?;
         let grants = GrantTable::new(p.max_grant_frames);
-        let vcpus = (0..p.max_vcpus).map(|i| Vcpu::new(p.id, VcpuId(i))).collect();
+        let pause_count = Arc::new(AtomicU32::new(1));
+        let vcpus = (0..p.max_vcpus).map(|i| Vcpu::new(p.id, VcpuId(i), pause_count.clone())).collect();
         let shared_info = alloc_shared_page(h, p.id, false)?;
         let dom = Domain {
             id: p.id,
@@ -184,7 +185,7 @@ impl Domain {
             max_grant_frames: p.max_grant_frames,
             maptrack: Mutex::new(Maptrack::new(p.max_maptrack)),
             irqs: Mutex::new(PirqMap::default()),
-            pause_count: AtomicU32::new(1),
+            pause_count,
             controller_pauses: AtomicU32::new(0),
             creating: AtomicBool::new(true),
             dying: AtomicBool::new(false),

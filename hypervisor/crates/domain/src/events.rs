@@ -60,6 +60,7 @@ impl<H: Host> SharedEvents for DomEvents<'_, H> {
 /// Carries out what a delivery to `dom` asks for.
 pub fn deliver<H: Host>(h: &H, dom: &Domain, wake: Wake) {
     if let Some(v) = wake.kick.and_then(|id| dom.vcpu(id)) {
+        end_poll(dom, v);
         wake_vcpu(h, v);
     }
     if let Some(port) = wake.pollers {
@@ -71,6 +72,14 @@ pub fn deliver<H: Host>(h: &H, dom: &Domain, wake: Wake) {
                 wake_vcpu(h, v);
             }
         }
+    }
+}
+
+/// Ends a vcpu's `SCHEDOP_poll`, if it is in one: any event that would interrupt it does.
+pub fn end_poll(dom: &Domain, v: &Vcpu) {
+    if v.clear_flags(PF_POLLING) & PF_POLLING != 0 {
+        v.poll_deadline_ns.store(0, Ordering::Relaxed);
+        dom.events.read().poll_end(v.id);
     }
 }
 

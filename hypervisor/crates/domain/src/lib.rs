@@ -26,7 +26,7 @@ pub use cpuid::{CpuidPolicy, CpuidResult, MAX_LEAVES};
 pub use domain::{
     CreateParams, Domain, E820Entry, MAX_VCPUS, Memory, PirqMap, ShutdownState, DEFAULT_GRANT_FRAMES,
 };
-pub use events::{DomEvents, deliver, notify_port, send_global_virq, send_pirq, send_vcpu_virq};
+pub use events::{DomEvents, deliver, end_poll, notify_port, send_global_virq, send_pirq, send_vcpu_virq};
 pub use host::{CpuMask, Fault, Host, HostInfo, IrqControl, MsiSource, SegmentBase};
 pub use events::wake_vcpu;
 pub use lifecycle::{after_close, crash, drop_fifo, kill_step, pause, pause_vcpu, shutdown, unpause, unpause_vcpu, wait_paused};

@@ -14,7 +14,7 @@ const STEP_UNITS: u32 = 2048;
 
 /// Stops every vcpu of a domain; returns without waiting. Pair with [`unpause`].
 pub fn pause<H: Host>(h: &H, dom: &Domain) {
-    dom.pause_count.fetch_add(1, Ordering::AcqRel);
+    dom.pause_count.fetch_add(1, Ordering::SeqCst);
     for v in dom.vcpus.iter() {
         h.preempt(v);
     }
@@ -39,7 +39,7 @@ pub fn unpause<H: Host>(h: &H, dom: &Domain) {
 
 /// Stops one vcpu and waits for it.
 pub fn pause_vcpu<H: Host>(h: &H, v: &Vcpu) {
-    v.pause_count.fetch_add(1, Ordering::AcqRel);
+    v.pause_count.fetch_add(1, Ordering::SeqCst);
     h.preempt(v);
     h.wait_descheduled(v);
 }

@@ -2,6 +2,7 @@
 //! in [`PvVcpu`] behind a lock that only its own CPU and the toolstack (while it is paused) take.
 use crate::Mutex;
 use crate::pv::PvVcpu;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use xen_abi::{DomId, Mfn, VcpuId};
 
@@ -72,6 +73,12 @@ pub struct Vcpu {
     pub flags: AtomicU32,
     /// Nested pauses by the toolstack or the hypervisor.
     pub pause_count: AtomicU32,
+    /// Nested pauses of the whole domain.
+    pub dom_pause_count: Arc<AtomicU32>,
+    /// What the scheduler knows of it while it is in no run queue.
+    pub parked: Mutex<Option<sched::Entity>>,
+    /// A periodic timer's next deadline.
+    pub periodic_next_ns: AtomicU64,
     /// A context was set (`VCPUOP_initialise`, `setvcpucontext`, or the dom0 builder).
     pub initialised: AtomicBool,
     /// Its registers are live on a CPU.
@@ -82,8 +89,6 @@ pub struct Vcpu {
     pub affinity: AtomicU64,
     /// Soft affinity.
     pub soft_affinity: AtomicU64,
-    /// Scheduling weight and cap live with the domain; this is the key of the run-queue entity.
-    pub sched_key: AtomicU32,
     /// `vcpu_info`, when moved out of `shared_info` by registration.
     pub info: SharedSpot,
     /// FIFO event control block, once initialised. Holds a writable reference.
@@ -116,18 +121,20 @@ pub struct Vcpu {
 
 impl Vcpu {
     /// A vcpu that is down and has no context yet.
-    pub fn new(dom: DomId, id: VcpuId) -> Vcpu {
+    pub fn new(dom: DomId, id: VcpuId, dom_pause_count: Arc<AtomicU32>) -> Vcpu {
         Vcpu {
             id,
             dom,
             flags: AtomicU32::new(PF_DOWN),
             pause_count: AtomicU32::new(0),
+            dom_pause_count,
+            parked: Mutex::new(Some(sched::Entity::new(sched::Key { dom, vcpu: id }))),
+            periodic_next_ns: AtomicU64::new(0),
             initialised: AtomicBool::new(false),
             running: AtomicBool::new(false),
             cpu: AtomicU32::new(0),
             affinity: AtomicU64::new(!0),
             soft_affinity: AtomicU64::new(!0),
-            sched_key: AtomicU32::new(!0),
             info: SharedSpot::default(),
             fifo_control: SharedSpot::default(),
             runstate_gva: AtomicU64::new(0),
@@ -145,9 +152,12 @@ impl Vcpu {
         }
     }
 
-    /// No reason of its own not to run; the domain may still be paused.
-    pub fn wants_cpu(&self) -> bool {
-        self.flags.load(Ordering::Acquire) == 0 && self.pause_count.load(Ordering::Acquire) == 0
+    /// Nothing keeps it from running, its domain's pauses included. Sequentially consistent with `running`: whoever
+    /// pauses and then sees it not running knows that it will not start.
+    pub fn runnable(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) == 0
+            && self.pause_count.load(Ordering::SeqCst) == 0
+            && self.dom_pause_count.load(Ordering::SeqCst) == 0
     }
 
     /// The vcpu is offline.
@@ -157,12 +167,12 @@ impl Vcpu {
 
     /// Sets flags, returning the earlier ones.
     pub fn set_flags(&self, bits: u32) -> u32 {
-        self.flags.fetch_or(bits, Ordering::AcqRel)
+        self.flags.fetch_or(bits, Ordering::SeqCst)
     }
 
     /// Clears flags, returning the earlier ones.
     pub fn clear_flags(&self, bits: u32) -> u32 {
-        self.flags.fetch_and(!bits, Ordering::AcqRel)
+        self.flags.fetch_and(!bits, Ordering::SeqCst)
     }
 
     /// The L4 of the mode the guest is in.

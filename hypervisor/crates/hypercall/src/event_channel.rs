@@ -177,6 +177,11 @@ fn init_control<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
         domain::drop_fifo(cx.h, cx.dom);
         return Err(e.into());
     }
+    // Events raised before this vcpu had a control block are linked now.
+    let mut wakes = alloc::vec::Vec::new();
+    events.control_added(&shared(cx, cx.dom), op.vcpu, |wake| wakes.push(wake));
+    drop(events);
+    wakes.into_iter().for_each(|wake| deliver(cx.h, cx.dom, wake));
     Ok(())
 }
 

@@ -203,21 +203,18 @@ fn map<H: Host>(cx: &Cx<H>, op: &MapGrantRef) -> Result<(Handle, Mfn), GntStatus
     };
     take_page(cx, info.mfn, granter.id, access.write).map_err(undo)?;
     let mapping = Mapping { granter: granter.id, gref: op.r#ref, flags, mfn: info.mfn, host_addr: op.host_addr };
-    let handle = cx.dom.maptrack.lock().insert(mapping).map_err(|e| {
+    let handle = cx.dom.maptrack.lock().reserve(mapping).map_err(|e| {
         drop_page(cx.h, info.mfn, access.write);
         undo(e)
     })?;
     if access.host
         && let Err(e) = install(cx, &mapping, granter.id)
     {
-        let mut track = cx.dom.maptrack.lock();
-        if track.begin_unmap(handle).is_ok() {
-            let _ = track.finish_unmap(handle, true, true);
-        }
-        drop(track);
+        let _ = cx.dom.maptrack.lock().finish_unmap(handle, true, true);
         drop_page(cx.h, info.mfn, access.write);
         return Err(undo(e));
     }
+    cx.dom.maptrack.lock().publish(handle);
     Ok((handle, info.mfn))
 }
 
@@ -350,10 +347,11 @@ fn complete<H: Host>(h: &H, dom: &Arc<Domain>, p: Pending) {
 }
 
 fn end_use<H: Host>(h: &H, dom: &Arc<Domain>, m: &Mapping, access: Access, gone: bool) {
+    // The granter first: while we hold its page it cannot be forgotten and its id not be given to another.
+    let granter = if m.granter == dom.id { Some(dom.clone()) } else { h.domains().get(m.granter) };
     if gone {
         drop_page(h, m.mfn, access.write);
     }
-    let granter = if m.granter == dom.id { Some(dom.clone()) } else { h.domains().get(m.granter) };
     if let Some(granter) = granter {
         let shared = DomGrants { h, dom: &granter };
         let _ = granter.grants.read().end(&shared, m.gref, access);

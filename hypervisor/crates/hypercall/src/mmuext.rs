@@ -24,12 +24,11 @@ pub fn mmuext_op<H: Host>(cx: &Cx<H>) -> Ret {
 
 fn one_op<H: Host>(cx: &Cx<H>, target: Option<&Arc<Domain>>, op: &MmuextOp, budget: &mut Budget) -> Result<(), Stop> {
     let owner = || target.ok_or(Errno::ESRCH);
-    let pin = |level| pin(cx, owner()?, level, Mfn(op.arg1), budget);
     match op.cmd {
-        MMUEXT_PIN_L1_TABLE => pin(Level::L1),
-        MMUEXT_PIN_L2_TABLE => pin(Level::L2),
-        MMUEXT_PIN_L3_TABLE => pin(Level::L3),
-        MMUEXT_PIN_L4_TABLE => pin(Level::L4),
+        MMUEXT_PIN_L1_TABLE => pin(cx, owner()?, Level::L1, Mfn(op.arg1), budget),
+        MMUEXT_PIN_L2_TABLE => pin(cx, owner()?, Level::L2, Mfn(op.arg1), budget),
+        MMUEXT_PIN_L3_TABLE => pin(cx, owner()?, Level::L3, Mfn(op.arg1), budget),
+        MMUEXT_PIN_L4_TABLE => pin(cx, owner()?, Level::L4, Mfn(op.arg1), budget),
         MMUEXT_UNPIN_TABLE => {
             let mut tables = owner()?.paging.lock();
             Ok(Paging::new(cx.h.frames(), cx.h).unpin(&mut tables, Mfn(op.arg1), budget)?)

@@ -1,7 +1,7 @@
 //! `vcpu_op` and `set_timer_op`: bringing vcpus up and down, their timers and their registered areas.
 use crate::{Cx, Ret, vcpu_context};
 use core::sync::atomic::Ordering;
-use domain::{Host, PF_DOWN, Vcpu};
+use domain::{DomEvents, Host, PF_DOWN, Vcpu, deliver};
 use mm::Paging;
 use xen_abi::vcpu::*;
 use xen_abi::xen::{VcpuGuestContext, VcpuInfo};
@@ -142,13 +142,9 @@ fn register_vcpu_info<H: Host>(cx: &Cx<H>, v: &Vcpu, arg: u64) -> Ret {
     v.info.set(page.into_raw(), offset);
     cx.h.vcpu_info_moved(cx.dom, v);
     // Every port must be looked at again: an event may have been noted in the old place meanwhile.
-    if let Some(sel) = cx.h.shared_u64(mfn, offset + 8) {
-        sel.store(!0, Ordering::SeqCst);
-    }
-    if let Some(pending) = cx.h.shared_u8(mfn, offset) {
-        pending.store(1, Ordering::SeqCst);
-    }
-    domain::wake_vcpu(cx.h, v);
+    let shared = DomEvents { h: cx.h, dom: cx.dom };
+    let wake = cx.dom.events.read().vcpu_info_moved(&shared, v.id);
+    deliver(cx.h, cx.dom, wake);
     Ok(0)
 }
 

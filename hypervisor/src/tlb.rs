@@ -1,0 +1,86 @@
+//! TLB bookkeeping: a clock that ticks with every flush, and shootdowns.
+//!
+//! A frame that stops being used records the clock ([`mm::Platform::tlb_clock`]). Before it is used for something
+//! else, [`sync`] makes every CPU whose last flush is older flush. Most of the time nobody is.
+
+use crate::percpu::{self, MAX_CPUS};
+use crate::smp;
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Ticks with every flush on any CPU; never 0.
+static CLOCK: AtomicU32 = AtomicU32::new(1);
+/// The clock at each CPU's last full flush.
+static LAST: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+
+/// CPUs that idle on the hypervisor's own root: their TLBs hold nothing of any guest.
+static CLEAN: AtomicU64 = AtomicU64::new(0);
+
+/// This CPU has loaded the idle root.
+pub fn idle_here() {
+    flushed_here();
+    CLEAN.fetch_or(1 << percpu::cpu_id(), Ordering::SeqCst);
+}
+
+/// This CPU is about to load a guest's root.
+pub fn guest_here() {
+    CLEAN.fetch_and(!(1 << percpu::cpu_id()), Ordering::SeqCst);
+}
+
+/// Now, in flushes.
+pub fn clock() -> u32 {
+    CLOCK.load(Ordering::SeqCst)
+}
+
+/// This CPU's TLB has just been flushed as a whole.
+#[inline]
+pub fn flushed_here() {
+    let now = CLOCK.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+    if let Some(last) = LAST.get(percpu::cpu_id() as usize) {
+        last.store(now, Ordering::SeqCst);
+    }
+}
+
+/// Flushes this CPU's TLB (there are no global pages).
+pub fn flush_local() {
+    // SAFETY: reloads the current root.
+    unsafe { asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack, preserves_flags)) };
+    flushed_here();
+}
+
+/// Drops one page on this CPU.
+pub fn flush_page_local(va: u64) {
+    // SAFETY: only drops a cached translation.
+    unsafe { asm!("invlpg [{}]", in(reg) va, options(nostack, preserves_flags)) };
+}
+
+/// Flushes on `cpus` and waits; one page if given.
+pub fn flush_mask(cpus: u64, va: Option<u64>) {
+    match va {
+        Some(va) => smp::call_on(cpus, flush_page_local, va, true),
+        None => smp::call_on(cpus, |_| flush_local(), 0, true),
+    }
+}
+
+/// Is flush time `last` older than `stamp`? The clock wraps; distances stay below half of it.
+fn older(last: u32, stamp: u32) -> bool {
+    (last.wrapping_sub(stamp) as i32) <= 0
+}
+
+/// Returns once every CPU of `cpus` has flushed after `stamp`.
+pub fn sync(cpus: u64, stamp: u32) {
+    let mut stale = 0u64;
+    let relevant = cpus & !CLEAN.load(Ordering::SeqCst);
+    for cpu in 0..smp::cpu_count() {
+        if relevant & 1 << cpu == 0 {
+            continue;
+        }
+        let last = LAST.get(cpu as usize).map_or(0, |l| l.load(Ordering::SeqCst));
+        if older(last, stamp) {
+            stale |= 1 << cpu;
+        }
+    }
+    if stale != 0 {
+        flush_mask(stale, None);
+    }
+}
