@@ -12,15 +12,20 @@ const PACKERS: &[(PayloadKind, &[&str])] = &[
     (PayloadKind::Gzip, &["gzip", "-9"]),
     (
         PayloadKind::Xz,
-        &["xz", "--check=crc32", "--x86", "--lzma2=dict=32MiB"],
+        &[
+            "xz",
+            "--check=crc32",
+            "--x86",
+            "--lzma2=preset=1,dict=32MiB",
+        ],
     ),
     (
         PayloadKind::Xz,
-        &["xz", "--check=crc32", "--lzma2=dict=512MiB"],
+        &["xz", "--check=crc32", "--lzma2=preset=1,dict=512MiB"],
     ),
-    (PayloadKind::Lzma, &["lzma", "-9"]),
-    (PayloadKind::Zstd, &["zstd", "-22", "--ultra"]),
-    (PayloadKind::Lz4, &["lz4", "-l", "-9"]),
+    (PayloadKind::Lzma, &["lzma", "-1"]),
+    (PayloadKind::Zstd, &["zstd", "-3", "--long=27"]),
+    (PayloadKind::Lz4, &["lz4", "-l", "-1"]),
 ];
 
 #[test]
