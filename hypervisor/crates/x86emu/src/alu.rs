@@ -17,7 +17,7 @@ fn result(value: u64, width: Width) -> u64 {
     } else {
         0
     };
-    let pf = if (value as u8).count_ones().is_multiple_of(2) {
+    let pf = if (value as u8).count_ones() & 1 == 0 {
         PF
     } else {
         0

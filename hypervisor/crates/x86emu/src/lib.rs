@@ -16,6 +16,8 @@ mod alu;
 mod memwrite;
 mod operand;
 mod privop;
+#[cfg(test)]
+mod tests;
 
 pub use memwrite::{MemOp, decode_mem_write};
 pub use operand::{Ea, Gpr, RegMem, Segment, Width};

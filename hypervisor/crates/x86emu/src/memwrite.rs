@@ -102,11 +102,7 @@ impl MemOp {
                 width: w,
             }
             .write(cpu, old),
-            Op::Stos { rep, .. } => {
-                if self.step_string(rep, cpu) {
-                    return;
-                }
-            }
+            Op::Stos { rep, .. } if self.step_string(rep, cpu) => return,
             _ => (),
         }
         cpu.set_flags(flags);
@@ -143,7 +139,7 @@ pub fn decode_mem_write<C: Cpu + ?Sized>(bytes: &[u8], cpu: &C) -> Result<MemOp,
         (1, 0)
     };
     let mut addr = memory(&i, mem).ok_or(Unhandled::Unknown)?.linear(cpu);
-    let width = Width::from_bytes(i.mem_size().and_then(|m| m.bytes_size()).unwrap_or(0) as u8)?;
+    let width = Width::from_bytes(i.mem_size().and_then(|m| m.bytes_size()).unwrap_or(0))?;
     if mem == 1 && !matches!(i.opcode(), Opcode::XCHG) {
         return Err(Unhandled::Unknown);
     }
@@ -208,7 +204,7 @@ fn value_of<C: Cpu + ?Sized>(i: &Instruction, op: u8, cpu: &C) -> Result<u64, Un
 }
 
 fn stos<C: Cpu + ?Sized>(i: &Instruction, cpu: &C) -> Result<MemOp, Unhandled> {
-    let width = Width::from_bytes(i.mem_size().and_then(|m| m.bytes_size()).unwrap_or(0) as u8)?;
+    let width = Width::from_bytes(i.mem_size().and_then(|m| m.bytes_size()).unwrap_or(0))?;
     let rep = i.prefixes.rep_any();
     // Nothing to do means nothing faulted; 32-bit addresses are no kernel's.
     if i.prefixes.address_size() || rep && cpu.gpr(Gpr::RCX) == 0 {

@@ -1,6 +1,6 @@
 //! Registers, widths and effective addresses, as the decoder names them and as we do.
 use crate::{Cpu, Unhandled};
-use yaxpeax_arch::LengthedInstruction;
+use yaxpeax_arch::{AddressBase, LengthedInstruction};
 use yaxpeax_x86::long_mode::{
     DecodeError, InstDecoder, Instruction, Operand, RegSpec, register_class as class,
 };
@@ -125,7 +125,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Instruction, Unhandled> {
 
 /// The instruction's length.
 pub(crate) fn length(i: &Instruction) -> u8 {
-    i.len() as u8
+    0u64.wrapping_offset(i.len()) as u8
 }
 
 /// The segment that memory operands use: an override, or none that matters in 64-bit mode.

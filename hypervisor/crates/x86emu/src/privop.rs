@@ -204,7 +204,7 @@ fn string_width(i: &Instruction) -> Result<Width, Unhandled> {
         .mem_size()
         .and_then(|m| m.bytes_size())
         .ok_or(Unhandled::Unknown)?;
-    Width::from_bytes(bytes.min(4) as u8)
+    Width::from_bytes(bytes.min(4))
 }
 
 fn reg_mem(i: &Instruction) -> Result<(RegMem, Width), Unhandled> {
