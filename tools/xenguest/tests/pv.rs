@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use xen_abi::arch_x86::VcpuGuestContext;
-use xen_abi::start_info::{ConsoleDomU, SIF_MOD_START_PFN, StartInfo};
+use xen_abi::start_info::{ConsoleDomU, SIF_MOD_START_PFN, SIF_VIRT_P2M_4TOOLS, StartInfo};
 use xen_abi::{DomId, Errno, Gfn, Mfn, Pfn, Port, VcpuId};
 use xendev::SharedMem;
 use xenguest::{BuildHost, BuildTarget, PvImage, PvParams, build_pv};
@@ -328,7 +328,7 @@ fn a_built_domain_is_what_a_kernel_expects() {
     assert_eq!(info.nr_pages, 16384 + 300);
     assert_eq!(info.shared_info, SHARED_INFO << 12);
     assert!(info.cmd_line.starts_with(b"root=/dev/xvda ro\0"));
-    assert_eq!(info.flags, SIF_MOD_START_PFN);
+    assert_eq!(info.flags, SIF_MOD_START_PFN | SIF_VIRT_P2M_4TOOLS);
     assert_eq!(
         (info.store_mfn, info.store_evtchn),
         (built.store_mfn, Port(3))

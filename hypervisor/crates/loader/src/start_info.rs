@@ -3,7 +3,7 @@ use crate::{LoadError, PAGE_SIZE, PvLayout};
 use xen_abi::handle::Payload;
 use xen_abi::start_info::{
     ConsoleDom0, ConsoleDomU, MAX_GUEST_CMDLINE, SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_PRIVILEGED,
-    START_INFO_MAGIC, StartInfo,
+    SIF_VIRT_P2M_4TOOLS, START_INFO_MAGIC, StartInfo,
 };
 use xen_abi::{Mfn, Pfn, Port};
 
@@ -89,6 +89,8 @@ pub fn start_info(
             console_mfn,
             console_port,
         } => {
+            // The toolstack reads the p2m list where the kernel maps it: no need for the kernel to build its tree of frames.
+            info.flags |= SIF_VIRT_P2M_4TOOLS;
             info.store_mfn = store_mfn;
             info.store_evtchn = store_port;
             info.console = Payload::of(ConsoleDomU {
