@@ -54,14 +54,26 @@ fn show(c: &Client, o: &Options, dir: &str, depth: usize) -> Result<()> {
         } else {
             " ".repeat(depth) + &name
         };
-        let perms = match c.perms(&path) {
-            Ok(list) if o.perms => format!("   ({})", comma(&list)),
-            _ => String::new(),
-        };
-        writeln!(io::stdout(), "{shown} = \"{}\"{perms}", escape(&value))?;
+        let mut line = format!("{shown} = \"{}\"", escape(&value));
+        if o.perms
+            && let Ok(list) = c.perms(&path)
+        {
+            line.push_str(&leaders(line.len(), o.full_paths));
+            line.push_str(&format!("  ({})", comma(&list)));
+        }
+        writeln!(io::stdout(), "{line}")?;
         show(c, o, &path, depth + 1)?;
     }
     Ok(())
+}
+
+/// What leads the eye from the end of a line to its permissions in column 62.
+fn leaders(len: usize, full_paths: bool) -> String {
+    if full_paths {
+        return " ".into();
+    }
+    let even = len + len % 2;
+    " ".repeat(len % 2) + &" .".repeat(60usize.saturating_sub(even) / 2)
 }
 
 fn comma(perms: &[Perm]) -> String {
