@@ -71,17 +71,34 @@ impl<'a> Heap<'a> {
     pub fn add_range(&mut self, start: Mfn, end: Mfn) {
         // Frame 0 stays out (a zero that went astray must not name RAM), and so do frames beyond 32-bit links.
         let end = end.0.min(self.frames.end().0).min(u32::MAX as u64);
-        for m in start.0.max(1)..end {
-            let Some(f) = self.frames.get(Mfn(m)) else {
-                return;
-            };
-            let s = f.state();
-            if s.has(State::RAM | State::HYPERVISOR) || s.refs() != 0 {
-                continue;
+        let frames = self.frames;
+        let fresh = |&m: &u64| {
+            let s = frames.get(Mfn(m)).map(|f| f.state());
+            s.is_some_and(|s| !s.has(State::RAM | State::HYPERVISOR) && s.refs() == 0)
+        };
+        let mut at = start.0.max(1);
+        while let Some(first) = (at..end).find(fresh) {
+            let run = (first..end).take_while(fresh).count() as u64;
+            self.add_run(first, first + run);
+            at = first + run;
+        }
+    }
+
+    /// Adds `start..end`, none of it in use, in the largest aligned blocks.
+    fn add_run(&mut self, mut start: u64, end: u64) {
+        self.total_pages += end - start;
+        for m in start..end {
+            if let Some(f) = self.frames.get(Mfn(m)) {
+                f.state.store(State::RAM, Relaxed);
             }
-            f.state.store(State::RAM, Relaxed);
-            self.total_pages += 1;
-            self.insert(m, 0);
+        }
+        while start < end {
+            let order = start
+                .trailing_zeros()
+                .min((end - start).ilog2())
+                .min(MAX_ORDER);
+            self.insert(start, order);
+            start += 1 << order;
         }
     }
 

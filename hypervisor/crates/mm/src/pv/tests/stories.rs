@@ -127,6 +127,8 @@ fn a_page_table_is_never_mapped_writable_but_may_be_read() {
 fn a_writable_page_becomes_a_table_only_after_the_last_writable_mapping_and_a_flush() {
     let mut g = Guest::new();
     assert_eq!(g.pin(Level::L1, g.data), Err(EINVAL));
+    // A flush before the right to write ends does not count.
+    g.w.machine.flush();
     g.set(g.l1, 0, entry(g.data, P)).unwrap();
     let before = g.w.machine.last_flush.get();
     g.pin(Level::L1, g.data).unwrap();
@@ -409,6 +411,55 @@ fn the_second_of_two_writers_flushes_too_while_the_first_is_still_flushing() {
     let held = g.w.paging().get_writable(Mfn(g.l1), DOM).unwrap();
     assert!(g.w.machine.last_flush.get() > before);
     let _ = g.w.paging().put_writable(held);
+}
+
+#[test]
+fn a_released_table_becomes_writable_only_after_a_flush() {
+    let mut g = Guest::new();
+    g.w.machine.flush();
+    g.w.paging()
+        .unpin(&mut g.t, Mfn(g.root), &mut Budget(100))
+        .unwrap();
+    let before = g.w.machine.last_flush.get();
+    let held = g.w.paging().get_writable(Mfn(g.l2), DOM).unwrap();
+    assert!(g.w.machine.last_flush.get() > before);
+    let _ = g.w.paging().put_writable(held);
+}
+
+#[test]
+fn writers_and_a_table_never_hold_a_frame_together_however_they_race() {
+    use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    use std::sync::atomic::AtomicBool;
+    let f = crate::FrameInfo::default();
+    let (writers, tables, over) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
+    let writer = || {
+        while !over.load(SeqCst) {
+            if f.take_type(PageType::Writable).is_ok() {
+                writers.fetch_add(1, SeqCst);
+                assert_eq!(tables.load(SeqCst), 0);
+                f.set_validated();
+                writers.fetch_sub(1, SeqCst);
+                f.drop_type(1);
+            }
+        }
+    };
+    std::thread::scope(|s| {
+        s.spawn(writer);
+        s.spawn(writer);
+        let mut pins = 0;
+        for _ in 0..200_000 {
+            if f.take_type(PageType::L1).is_ok() {
+                tables.store(1, SeqCst);
+                assert_eq!(writers.load(SeqCst), 0);
+                pins += 1;
+                tables.store(0, SeqCst);
+                f.set_word(word::bits(PageType::L1));
+            }
+        }
+        over.store(true, SeqCst);
+        assert!(pins > 0);
+    });
+    assert!(!word::in_use(f.word()));
 }
 
 #[test]
