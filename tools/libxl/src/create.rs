@@ -115,8 +115,7 @@ impl Prepared<'_> {
     fn fill(self, dom: DomId) -> Result<()> {
         let (host, config) = (self.host, self.config);
         host.hv.max_vcpus(dom, config.max_vcpus)?;
-        host.hv
-            .max_mem(dom, config.memory_kib.max(config.maxmem_kib) + MAXMEM_SLACK)?;
+        host.hv.max_mem(dom, config.memory_kib + MAXMEM_SLACK)?;
         if config.tsc_mode != 0 {
             host.hv.set_tsc_info(dom, config.tsc_mode)?;
         }

@@ -1,0 +1,100 @@
+//! `info`, `dmesg`, `debug-keys`, `help`, `--version`, and dom0's initialisation.
+use crate::ctx::{Ctx, Failure};
+use crate::opts::Parsed;
+use crate::{output, table};
+use std::io::Write;
+use std::process::ExitCode;
+
+type Outcome = Result<ExitCode, Failure>;
+
+/// `xl info`
+pub fn info(ctx: &Ctx, args: &Parsed) -> Outcome {
+    let xc = ctx.xc()?;
+    let uname = rustix::system::uname();
+    let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
+    let info = output::Info {
+        uname: output::Uname {
+            host: text(uname.nodename()),
+            release: text(uname.release()),
+            version: text(uname.version()),
+            machine: text(uname.machine()),
+        },
+        phys: xc.physinfo()?,
+        version: xc.version()?,
+        scheduler: output::scheduler_name(xc.sched_id()?),
+        sharing: xc.sharing_pages(),
+        // All CPUs are in the one pool.
+        free_cpus: 0,
+    };
+    let text = output::info(&info);
+    if args.has("n") {
+        // The topology stands between the machine and the hypervisor.
+        let (machine, xen) = text.split_at(text.find("xen_major").unwrap_or(text.len()));
+        print!("{machine}{}{xen}", topology(&info));
+    } else {
+        print!("{text}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One node with all CPUs; what it does not know is left out.
+fn topology(i: &output::Info) -> String {
+    let mut text = String::from("cpu_topology           :\ncpu:    core    socket     node\n");
+    let (threads, cores) = (
+        i.phys.threads_per_core.max(1),
+        i.phys.cores_per_socket.max(1),
+    );
+    for cpu in 0..i.phys.nr_cpus {
+        let (core, socket) = (cpu / threads % cores, cpu / (threads * cores));
+        text.push_str(&format!(
+            "{cpu:>3}:    {core:>4}     {socket:>4}     {:>4}\n",
+            0
+        ));
+    }
+    let (total, free) = (i.phys.total_pages / 256, i.phys.free_pages / 256);
+    text + &format!(
+        "numa_info              :\nnode:    memsize    memfree    distances\n   0:    {total:>6}     {free:>6}      10\n"
+    )
+}
+
+/// `xl dmesg`
+pub fn dmesg(ctx: &Ctx, args: &Parsed) -> Outcome {
+    let text = ctx.xc()?.read_console(args.has("c"))?;
+    std::io::stdout().write_all(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `xl debug-keys`
+pub fn debug_keys(ctx: &Ctx, args: &Parsed) -> Outcome {
+    ctx.xc()?.debug_keys(args.operand(0))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `xl help`
+pub fn help(ctx: &Ctx, args: &Parsed) -> Outcome {
+    match args.operands.first() {
+        None => print!("{}", table::overview(ctx.program)),
+        Some(verb) => print!(
+            "{}",
+            table::command_help(ctx.program, table::find(verb).map_err(Failure::Message)?)
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `xl --version`
+pub fn version(ctx: &Ctx) -> Outcome {
+    println!("{} {} (Corten)", ctx.program, env!("CARGO_PKG_VERSION"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `xl init-dom0`
+pub fn init_dom0(ctx: &Ctx, _: &Parsed) -> Outcome {
+    let c = ctx.connect()?;
+    let vcpus =
+        c.xc.domain_info(xen_abi::DomId::DOM0)?
+            .and_then(|i| i.max_vcpu_id)
+            .map_or(1, |m| m + 1);
+    c.host().init_dom0(vcpus)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,115 @@
+//! `list` and `vm-list`.
+use crate::ctx::{Ctx, Failure};
+use crate::opts::Parsed;
+use crate::output;
+use libxl::Host;
+use std::process::ExitCode;
+use xen_abi::DomId;
+use xenctrl::DomainInfo;
+
+type Outcome = Result<ExitCode, Failure>;
+
+/// A name for people: dom0 has one even before it is written down.
+pub fn name_of(host: &Host, dom: DomId) -> Result<String, Failure> {
+    let fallback = || {
+        if dom == DomId::DOM0 {
+            "Domain-0"
+        } else {
+            "(null)"
+        }
+    };
+    Ok(host.name(dom)?.unwrap_or_else(|| fallback().into()))
+}
+
+/// The domains that operands name, or all.
+pub fn selected(host: &Host, operands: &[String]) -> Result<Vec<DomainInfo>, Failure> {
+    let all = host.hv.domains()?;
+    if operands.is_empty() {
+        return Ok(all);
+    }
+    let mut some = Vec::new();
+    for word in operands {
+        let dom = crate::ctx::find(host, word)?;
+        some.extend(all.iter().find(|d| d.domid == dom).cloned());
+    }
+    Ok(some)
+}
+
+/// `xl list`
+pub fn list(ctx: &Ctx, args: &Parsed) -> Outcome {
+    let c = ctx.connect()?;
+    let host = c.host();
+    let domains = selected(&host, &args.operands)?;
+    if args.has("l") {
+        let records = domains
+            .iter()
+            .map(|d| host.json(d.domid))
+            .collect::<libxl::Result<Vec<_>>>()?;
+        println!("{}", pretty(&records.into()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (verbose, context) = (args.has("v"), args.has("Z"));
+    print!("{}", output::LIST_HEADER);
+    if verbose {
+        print!("   UUID                            Reason-Code\tSecurity Label");
+    } else if context {
+        print!("   Security Label");
+    }
+    if args.has("c") {
+        print!("         Cpupool");
+    }
+    if args.has("n") {
+        print!(" NODE Affinity");
+    }
+    println!();
+    for d in &domains {
+        print!("{}", output::list_line(&name_of(&host, d.domid)?, d));
+        if verbose {
+            print!(" {}", libxl::Uuid(d.handle));
+            match d.state.shutdown {
+                Some(r) => print!(" {:>8x}", output::reason_code(r)),
+                None => print!(" {:>8}", "-"),
+            }
+        }
+        if verbose || context {
+            print!(" {:>16}", "-");
+        }
+        if args.has("c") {
+            print!("{:>16}", format!("Pool-{}", d.cpupool));
+        }
+        if args.has("n") {
+            print!(" any node");
+        }
+        println!();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// JSON in four-space indentation, as libxl's printer has it.
+pub fn pretty(value: &serde_json::Value) -> String {
+    use serde_json::ser::{PrettyFormatter, Serializer};
+    let mut out = Vec::new();
+    let mut serializer =
+        Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    "));
+    match serde::Serialize::serialize(value, &mut serializer) {
+        Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+        // A value in memory always serialises.
+        Err(_) => value.to_string(),
+    }
+}
+
+/// `xl vm-list`
+pub fn vm_list(ctx: &Ctx, _: &Parsed) -> Outcome {
+    let c = ctx.connect()?;
+    let host = c.host();
+    println!("UUID                                  ID    name");
+    for d in c.xc.domains()?.iter().filter(|d| d.domid != DomId::DOM0) {
+        println!(
+            "{}  {}    {:<30}",
+            libxl::Uuid(d.handle),
+            d.domid.0,
+            name_of(&host, d.domid)?
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,33 @@
+//! `mem-set` and `mem-max`.
+use crate::ctx::{Ctx, Failure, fail, find};
+use crate::opts::Parsed;
+use crate::output::memory_kib;
+use std::process::ExitCode;
+
+type Outcome = Result<ExitCode, Failure>;
+
+fn size(args: &Parsed) -> Result<u64, Failure> {
+    match memory_kib(args.operand(1)) {
+        Some(kib) if kib > 0 => Ok(kib),
+        _ => fail(format!(
+            "\"{}\" is not an amount of memory, as in 512 or 2g",
+            args.operand(1)
+        )),
+    }
+}
+
+/// `xl mem-set`
+pub fn mem_set(ctx: &Ctx, args: &Parsed) -> Outcome {
+    let (c, kib) = (ctx.connect()?, size(args)?);
+    let host = c.host();
+    host.set_memory_target(find(&host, args.operand(0))?, kib)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `xl mem-max`
+pub fn mem_max(ctx: &Ctx, args: &Parsed) -> Outcome {
+    let (c, kib) = (ctx.connect()?, size(args)?);
+    let host = c.host();
+    host.set_memory_limit(find(&host, args.operand(0))?, kib)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,60 @@
+//! `uptime`.
+use super::list::{name_of, selected};
+use crate::ctx::{Ctx, Failure};
+use crate::opts::Parsed;
+use crate::output::duration;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+use xen_abi::DomId;
+use xenstore::Store;
+
+/// `xl uptime`
+pub fn uptime(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
+    let c = ctx.connect()?;
+    let host = c.host();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let short = args.has("s");
+    if !short {
+        println!("{:<33} {:>4} Uptime", "Name", "ID");
+    }
+    for d in selected(&host, &args.operands)? {
+        let seconds = if d.domid == DomId::DOM0 {
+            host_uptime()?
+        } else {
+            now.saturating_sub(started(&c.xs, d.domid, now))
+        };
+        let (name, id) = (name_of(&host, d.domid)?, d.domid.0);
+        if short {
+            let (h, m, s) = (now / 3600 % 24, now / 60 % 60, now % 60);
+            println!(
+                " {h:02}:{m:02}:{s:02} up {}, {name} ({id})",
+                duration(seconds, true)
+            );
+        } else {
+            println!("{name:<33} {id:>4} {}", duration(seconds, false));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn host_uptime() -> Result<u64, Failure> {
+    let text = std::fs::read_to_string("/proc/uptime")?;
+    Ok(text
+        .split('.')
+        .next()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(0))
+}
+
+/// When a domain was started, as its creator wrote it down.
+fn started(xs: &dyn Store, dom: DomId, unknown: u64) -> u64 {
+    let read = |path: String| xs.read_opt(&path).ok().flatten();
+    let vm = read(format!("/local/domain/{}/vm", dom.0));
+    let start = vm.and_then(|vm| read(format!("{vm}/start_time")));
+    start
+        .and_then(|s| s.split('.').next().and_then(|n| n.parse().ok()))
+        .unwrap_or(unknown)
+}
