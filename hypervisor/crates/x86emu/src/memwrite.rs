@@ -139,7 +139,11 @@ pub fn decode_mem_write<C: Cpu + ?Sized>(bytes: &[u8], cpu: &C) -> Result<MemOp,
         (1, 0)
     };
     let mut addr = memory(&i, mem).ok_or(Unhandled::Unknown)?.linear(cpu);
-    let width = Width::from_bytes(i.mem_size().and_then(|m| m.bytes_size()).unwrap_or(0))?;
+    let width = match i.opcode() {
+        // The decoder calls these 8 bytes wide whatever the prefixes say.
+        Opcode::BTS | Opcode::BTR | Opcode::BTC => operand_size(&i),
+        _ => Width::from_bytes(i.mem_size().and_then(|m| m.bytes_size()).unwrap_or(0))?,
+    };
     if mem == 1 && !matches!(i.opcode(), Opcode::XCHG) {
         return Err(Unhandled::Unknown);
     }
@@ -181,6 +185,18 @@ pub fn decode_mem_write<C: Cpu + ?Sized>(bytes: &[u8], cpu: &C) -> Result<MemOp,
         len: length(&i),
         op,
     })
+}
+
+/// The size of an operand that is not a byte, by the prefixes.
+fn operand_size(i: &Instruction) -> Width {
+    match (
+        i.prefixes.rex().is_some_and(|r| r.w()),
+        i.prefixes.operand_size(),
+    ) {
+        (true, _) => Width::B8,
+        (false, true) => Width::B2,
+        (false, false) => Width::B4,
+    }
 }
 
 /// The bit within its operand, and how many bytes further on that operand lies: a register counts beyond it.

@@ -54,137 +54,43 @@ fn private(bytes: &[u8]) -> PrivOp {
     op
 }
 
+fn input(port: Port, width: Width) -> PrivOp {
+    PrivOp::In { port, width }
+}
+fn output(port: Port, width: Width) -> PrivOp {
+    PrivOp::Out { port, width }
+}
+fn ins(width: Width, rep: bool, addr32: bool) -> PrivOp {
+    PrivOp::Ins { width, rep, addr32 }
+}
+#[rustfmt::skip]
+fn outs(width: Width, rep: bool, segment: Segment) -> PrivOp {
+    PrivOp::Outs { width, rep, addr32: false, segment }
+}
+
 #[test]
 fn port_io_of_all_sizes_is_recognised() {
+    use Port::*;
     use Width::*;
     let cases: &[(&[u8], PrivOp)] = &[
-        (
-            &[0xe4, 0x60],
-            PrivOp::In {
-                port: Port::Imm(0x60),
-                width: B1,
-            },
-        ),
-        (
-            &[0xe5, 0xcf],
-            PrivOp::In {
-                port: Port::Imm(0xcf),
-                width: B4,
-            },
-        ),
-        (
-            &[0x66, 0xe5, 0x10],
-            PrivOp::In {
-                port: Port::Imm(0x10),
-                width: B2,
-            },
-        ),
-        (
-            &[0xe6, 0x80],
-            PrivOp::Out {
-                port: Port::Imm(0x80),
-                width: B1,
-            },
-        ),
-        (
-            &[0xec],
-            PrivOp::In {
-                port: Port::Dx,
-                width: B1,
-            },
-        ),
-        (
-            &[0x66, 0xed],
-            PrivOp::In {
-                port: Port::Dx,
-                width: B2,
-            },
-        ),
-        (
-            &[0xed],
-            PrivOp::In {
-                port: Port::Dx,
-                width: B4,
-            },
-        ),
-        (
-            &[0x48, 0xed],
-            PrivOp::In {
-                port: Port::Dx,
-                width: B4,
-            },
-        ),
-        (
-            &[0xee],
-            PrivOp::Out {
-                port: Port::Dx,
-                width: B1,
-            },
-        ),
-        (
-            &[0x66, 0xef],
-            PrivOp::Out {
-                port: Port::Dx,
-                width: B2,
-            },
-        ),
-        (
-            &[0xef],
-            PrivOp::Out {
-                port: Port::Dx,
-                width: B4,
-            },
-        ),
-        (
-            &[0x6c],
-            PrivOp::Ins {
-                width: B1,
-                rep: false,
-                addr32: false,
-            },
-        ),
-        (
-            &[0xf3, 0x66, 0x6d],
-            PrivOp::Ins {
-                width: B2,
-                rep: true,
-                addr32: false,
-            },
-        ),
-        (
-            &[0xf3, 0x6d],
-            PrivOp::Ins {
-                width: B4,
-                rep: true,
-                addr32: false,
-            },
-        ),
-        (
-            &[0xf3, 0x6f],
-            PrivOp::Outs {
-                width: B4,
-                rep: true,
-                addr32: false,
-                segment: Segment::Ds,
-            },
-        ),
-        (
-            &[0x65, 0x6e],
-            PrivOp::Outs {
-                width: B1,
-                rep: false,
-                addr32: false,
-                segment: Segment::Gs,
-            },
-        ),
-        (
-            &[0x67, 0x6c],
-            PrivOp::Ins {
-                width: B1,
-                rep: false,
-                addr32: true,
-            },
-        ),
+        (&[0xe4, 0x60], input(Imm(0x60), B1)),
+        (&[0xe5, 0xcf], input(Imm(0xcf), B4)),
+        (&[0x66, 0xe5, 0x10], input(Imm(0x10), B2)),
+        (&[0xec], input(Dx, B1)),
+        (&[0x66, 0xed], input(Dx, B2)),
+        (&[0xed], input(Dx, B4)),
+        (&[0x48, 0xed], input(Dx, B4)),
+        (&[0xe6, 0x80], output(Imm(0x80), B1)),
+        (&[0xe7, 0xff], output(Imm(0xff), B4)),
+        (&[0xee], output(Dx, B1)),
+        (&[0x66, 0xef], output(Dx, B2)),
+        (&[0xef], output(Dx, B4)),
+        (&[0x6c], ins(B1, false, false)),
+        (&[0xf3, 0x66, 0x6d], ins(B2, true, false)),
+        (&[0xf3, 0x6d], ins(B4, true, false)),
+        (&[0x67, 0x6c], ins(B1, false, true)),
+        (&[0xf3, 0x6f], outs(B4, true, Segment::Ds)),
+        (&[0x65, 0x6e], outs(B1, false, Segment::Gs)),
     ];
     for (bytes, op) in cases {
         assert_eq!(private(bytes), *op, "{bytes:x?}");
@@ -192,16 +98,13 @@ fn port_io_of_all_sizes_is_recognised() {
 }
 
 #[test]
-fn the_rest_of_a_kernels_instructions_is_recognised() {
+fn instructions_without_operands_are_recognised() {
     let cases: &[(&[u8], PrivOp)] = &[
         (&[0xfa], PrivOp::Cli),
         (&[0xfb], PrivOp::Sti),
         (&[0xf4], PrivOp::Hlt),
         (&[0x0f, 0xa2], PrivOp::Cpuid { forced: false }),
-        (
-            &[0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2],
-            PrivOp::Cpuid { forced: true },
-        ),
+        (b"\x0f\x0bxen\x0f\xa2", PrivOp::Cpuid { forced: true }),
         (&[0x0f, 0x32], PrivOp::Rdmsr),
         (&[0x0f, 0x30], PrivOp::Wrmsr),
         (&[0x0f, 0x31], PrivOp::Rdtsc),
@@ -211,62 +114,31 @@ fn the_rest_of_a_kernels_instructions_is_recognised() {
         (&[0x0f, 0x08], PrivOp::Invd),
         (&[0x0f, 0x09], PrivOp::Wbinvd),
         (&[0x0f, 0x01, 0xd1], PrivOp::Xsetbv),
-        (
-            &[0x0f, 0x20, 0xc0],
-            PrivOp::ReadCr {
-                cr: 0,
-                to: Gpr::RAX,
-            },
-        ),
-        (
-            &[0x41, 0x0f, 0x20, 0xd7],
-            PrivOp::ReadCr { cr: 2, to: Gpr(15) },
-        ),
-        (
-            &[0x0f, 0x22, 0xdf],
-            PrivOp::WriteCr {
-                cr: 3,
-                from: Gpr::RDI,
-            },
-        ),
-        (
-            &[0x44, 0x0f, 0x22, 0xc0],
-            PrivOp::WriteCr {
-                cr: 8,
-                from: Gpr::RAX,
-            },
-        ),
-        (
-            &[0x0f, 0x21, 0xf8],
-            PrivOp::ReadDr {
-                dr: 7,
-                to: Gpr::RAX,
-            },
-        ),
-        (
-            &[0x0f, 0x23, 0xf2],
-            PrivOp::WriteDr {
-                dr: 6,
-                from: Gpr::RDX,
-            },
-        ),
-        (
-            &[0x0f, 0x01, 0xf0],
-            PrivOp::Lmsw {
-                from: RegMem::Reg(Gpr::RAX),
-            },
-        ),
-        (
-            &[0x0f, 0x01, 0xe3],
-            PrivOp::Smsw {
-                to: RegMem::Reg(Gpr::RBX),
-                width: Width::B4,
-            },
-        ),
     ];
     for (bytes, op) in cases {
         assert_eq!(private(bytes), *op, "{bytes:x?}");
     }
+}
+
+#[test]
+fn control_and_debug_registers_are_recognised() {
+    let read = |cr, to| PrivOp::ReadCr { cr, to };
+    let write = |cr, from| PrivOp::WriteCr { cr, from };
+    assert_eq!(private(&[0x0f, 0x20, 0xc0]), read(0, Gpr::RAX));
+    assert_eq!(private(&[0x41, 0x0f, 0x20, 0xd7]), read(2, Gpr(15)));
+    assert_eq!(private(&[0x0f, 0x22, 0xdf]), write(3, Gpr::RDI));
+    assert_eq!(private(&[0x44, 0x0f, 0x22, 0xc0]), write(8, Gpr::RAX));
+    let (dr, to, from) = (7, Gpr::RAX, Gpr::RDX);
+    assert_eq!(private(&[0x0f, 0x21, 0xf8]), PrivOp::ReadDr { dr, to });
+    assert_eq!(private(&[0x0f, 0x23, 0xfa]), PrivOp::WriteDr { dr, from });
+}
+
+#[test]
+fn status_word_and_page_invalidation_take_registers_or_memory() {
+    let from = RegMem::Reg(Gpr::RAX);
+    assert_eq!(private(&[0x0f, 0x01, 0xf0]), PrivOp::Lmsw { from });
+    let (to, width) = (RegMem::Reg(Gpr::RBX), Width::B4);
+    assert_eq!(private(&[0x0f, 0x01, 0xe3]), PrivOp::Smsw { to, width });
     match private(&[0x0f, 0x01, 0x38]) {
         PrivOp::Invlpg(ea) => assert_eq!(ea.linear(&Regs::new()), 0x100),
         op => panic!("{op:?}"),
@@ -275,7 +147,9 @@ fn the_rest_of_a_kernels_instructions_is_recognised() {
         PrivOp::Smsw {
             to: RegMem::Mem(ea),
             width: Width::B2,
-        } => assert_eq!(ea.linear(&Regs::new()), 0x7000_0100),
+        } => {
+            assert_eq!(ea.linear(&Regs::new()), 0x7000_0100)
+        }
         op => panic!("{op:?}"),
     }
 }

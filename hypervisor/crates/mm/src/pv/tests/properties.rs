@@ -162,6 +162,26 @@ fn until_done<T>(budget: u32, mut call: impl FnMut(&mut Budget) -> Result<T>) ->
     panic!("no progress");
 }
 
+/// How much budget each call gets, and whether it is repeated until it is done.
+#[derive(Clone, Copy)]
+struct Pace {
+    budget: u32,
+    repeat: bool,
+}
+
+impl Pace {
+    fn budget(self) -> Budget {
+        Budget(self.budget)
+    }
+    fn run<T>(self, mut call: impl FnMut(&mut Budget) -> Result<T>) -> Result<T> {
+        if self.repeat {
+            until_done(self.budget, call)
+        } else {
+            call(&mut self.budget())
+        }
+    }
+}
+
 impl Run {
     fn new() -> Run {
         let tables = [1, 2].map(|d| (d, PvTables::new(DomId(d)))).into();
@@ -186,13 +206,28 @@ impl Run {
     }
 
     fn step(&mut self, op: &Op, budget: u32, repeat: bool) {
-        let paging = self.world.paging();
-        let run = |f: &mut dyn FnMut(&mut Budget) -> Result<()>| match repeat {
-            true => until_done(budget, f),
-            false => f(&mut Budget(budget)),
-        };
+        let pace = Pace { budget, repeat };
         match *op {
             Op::Populate { dom } => self.populate(dom),
+            Op::Write { .. } | Op::Tree { .. } => self.write(op, pace),
+            Op::Pin { dom, level: n, mfn } => self.pin(dom, n, mfn, pace),
+            Op::Relinquish { dom, mfn } => self.relinquish(dom, mfn, budget),
+            Op::Flush => self.world.machine.flush(),
+            _ => self.hold(op, pace),
+        }
+        self.settle();
+    }
+
+    fn write(&mut self, op: &Op, pace: Pace) {
+        let (paging, machine) = (self.world.paging(), self.world.machine);
+        let mut set = |dom: u16, table: u64, slot: usize, new: u64, how: Update| {
+            let t = self.tables.get_mut(&dom).unwrap();
+            let before = machine.peek(table, slot);
+            let r = pace.run(|b| paging.mmu_update(t, Mfn(table), slot, new, how, b));
+            let same = before == machine.peek(table, slot);
+            assert!(r.is_ok() || same, "a refused update left a trace");
+        };
+        match *op {
             Op::Write {
                 dom,
                 table,
@@ -200,7 +235,7 @@ impl Run {
                 target,
                 flags,
                 foreign,
-                preserve,
+                preserve: preserve_ad,
                 sane,
             } => {
                 let target = match (sane, role(table)) {
@@ -208,24 +243,12 @@ impl Run {
                     (true, r @ 1..) => of_role(target, r - 1),
                     _ => target,
                 };
-                let new = model::entry_for(target, flags);
                 let pg_owner = DomId(if foreign { 3 - dom } else { dom });
                 let how = Update {
                     pg_owner,
-                    preserve_ad: preserve,
+                    preserve_ad,
                 };
-                let t = self.tables.get_mut(&dom).unwrap();
-                let before = self.world.machine.peek(table, slot);
-                let r = run(&mut |b| {
-                    paging
-                        .mmu_update(t, Mfn(table), slot, new, how, b)
-                        .map(drop)
-                });
-                let after = self.world.machine.peek(table, slot);
-                assert!(
-                    r.is_ok() || before == after,
-                    "a refused update left a trace"
-                );
+                set(dom, table, slot, model::entry_for(target, flags), how);
             }
             Op::Tree {
                 dom,
@@ -237,103 +260,92 @@ impl Run {
                     pg_owner: DomId(dom),
                     preserve_ad: false,
                 };
-                let t = self.tables.get_mut(&dom).unwrap();
                 let frames = core::array::from_fn::<_, 5, _>(|i| of_role(frames[i], 4 - i as u8));
                 for (i, slot) in (0..4).flat_map(|i| slots.map(|s| (i, s))) {
                     let flags = if i == 3 { flags } else { P | RW | US };
-                    let new = model::entry_for(frames[i + 1], flags);
-                    let _ = run(&mut |b| {
-                        paging
-                            .mmu_update(t, Mfn(frames[i]), slot, new, how, b)
-                            .map(drop)
-                    });
+                    set(
+                        dom,
+                        frames[i],
+                        slot,
+                        model::entry_for(frames[i + 1], flags),
+                        how,
+                    );
                 }
             }
-            Op::Pin { dom, level: n, mfn } => {
-                let level = if n == 0 {
-                    level(role(mfn).max(1))
-                } else {
-                    level(n)
-                };
-                let mut types = model::types_in_force(&self.world, &self.h);
-                let foreseen = (!model::any_partial(&self.world) && repeat).then(|| {
-                    !self.h.pinned.contains_key(&mfn)
-                        && model::would_validate(
-                            &self.world,
-                            &self.h,
-                            DomId(dom),
-                            level,
-                            mfn,
-                            &mut types,
-                        )
-                });
-                let t = self.tables.get_mut(&dom).unwrap();
-                let r = run(&mut |b| paging.pin(t, level, Mfn(mfn), b));
-                if let Some(foreseen) = foreseen {
-                    assert_eq!(r.is_ok(), foreseen, "pin {mfn} as {level:?}: {r:?}");
-                }
-                if r.is_ok() {
-                    assert!(self.h.pinned.insert(mfn, level).is_none());
+            _ => (),
+        }
+    }
+
+    fn pin(&mut self, dom: u16, n: u8, mfn: u64, pace: Pace) {
+        let level = level(if n == 0 { role(mfn).max(1) } else { n });
+        let foreseen = (!model::any_partial(&self.world) && pace.repeat).then(|| {
+            let types = &mut model::types_in_force(&self.world, &self.h);
+            !self.h.pinned.contains_key(&mfn)
+                && model::would_validate(&self.world, &self.h, DomId(dom), level, mfn, types)
+        });
+        let (paging, t) = (self.world.paging(), self.tables.get_mut(&dom).unwrap());
+        let r = pace.run(|b| paging.pin(t, level, Mfn(mfn), b));
+        if let Some(foreseen) = foreseen {
+            assert_eq!(r.is_ok(), foreseen, "pin {mfn} as {level:?}: {r:?}");
+        }
+        if r.is_ok() {
+            assert!(self.h.pinned.insert(mfn, level).is_none());
+        }
+    }
+
+    /// Everything else that takes or gives back a reference.
+    fn hold(&mut self, op: &Op, pace: Pace) {
+        let (paging, h, tables) = (self.world.paging(), &mut self.h, &mut self.tables);
+        let domain = match *op {
+            Op::Unpin { dom, .. }
+            | Op::GetRoot { dom, .. }
+            | Op::SegDesc { dom, .. }
+            | Op::Drain { dom } => dom,
+            Op::PutRoot { pick } if !h.roots.is_empty() => {
+                h.owner[&h.roots[pick % h.roots.len()]].0
+            }
+            _ => 1,
+        };
+        let t = tables.get_mut(&domain).unwrap();
+        match *op {
+            Op::Unpin { mfn, .. } => {
+                let done = pace.run(|b| paging.unpin(t, Mfn(mfn), b));
+                done.is_ok().then(|| h.pinned.remove(&mfn));
+            }
+            Op::GetRoot { mfn, .. } => {
+                if let Ok(r) = pace.run(|b| paging.get_root(t, Mfn(mfn), b)) {
+                    h.roots.push(r.into_raw().0);
                 }
             }
-            Op::Unpin { dom, mfn } => {
-                let t = self.tables.get_mut(&dom).unwrap();
-                if run(&mut |b| paging.unpin(t, Mfn(mfn), b)).is_ok() {
-                    self.h.pinned.remove(&mfn);
-                }
-            }
-            Op::GetRoot { dom, mfn } => {
-                let t = self.tables.get_mut(&dom).unwrap();
-                let _ = run(&mut |b| {
-                    self.h
-                        .roots
-                        .push(paging.get_root(t, Mfn(mfn), b)?.into_raw().0);
-                    Ok(())
-                });
-            }
-            Op::PutRoot { pick } if !self.h.roots.is_empty() => {
-                let i = pick % self.h.roots.len();
-                let t = self
-                    .tables
-                    .get_mut(&self.h.owner[&self.h.roots[i]].0)
-                    .unwrap();
-                if paging
-                    .put_root(
-                        t,
-                        RootRef::from_raw(Mfn(self.h.roots[i])),
-                        &mut Budget(budget),
-                    )
-                    .is_ok()
-                {
-                    self.h.roots.remove(i);
+            Op::PutRoot { pick } if !h.roots.is_empty() => {
+                let m = h.roots.swap_remove(pick % h.roots.len());
+                let root = RootRef::from_raw(Mfn(m));
+                if let Err(root) = paging.put_root(t, root, &mut pace.budget()) {
+                    h.roots.push(root.into_raw().0);
                 }
             }
             Op::Grant { dom, mfn } => {
-                if let Ok(r) = paging.get_writable(Mfn(mfn), DomId(dom)) {
-                    self.h.grants.push(r.into_raw().0);
-                }
+                h.grants.extend(
+                    paging
+                        .get_writable(Mfn(mfn), DomId(dom))
+                        .map(|r| r.into_raw().0),
+                );
             }
-            Op::PutGrant { pick } if !self.h.grants.is_empty() => {
-                let m = self.h.grants.remove(pick % self.h.grants.len());
+            Op::PutGrant { pick } if !h.grants.is_empty() => {
+                let m = h.grants.swap_remove(pick % h.grants.len());
                 paging.free_if_last(paging.put_writable(WritableRef::from_raw(Mfn(m))));
             }
-            Op::SegDesc { dom, mfn } => {
-                if let Ok(r) = paging.get_segdesc(self.tables.get_mut(&dom).unwrap(), Mfn(mfn)) {
-                    self.h.segdescs.push(r.into_raw().0);
-                }
+            Op::SegDesc { mfn, .. } => {
+                h.segdescs
+                    .extend(paging.get_segdesc(t, Mfn(mfn)).map(|r| r.into_raw().0));
             }
-            Op::PutSegDesc { pick } if !self.h.segdescs.is_empty() => {
-                let m = self.h.segdescs.remove(pick % self.h.segdescs.len());
+            Op::PutSegDesc { pick } if !h.segdescs.is_empty() => {
+                let m = h.segdescs.swap_remove(pick % h.segdescs.len());
                 paging.free_if_last(paging.put_segdesc(SegRef::from_raw(Mfn(m))));
             }
-            Op::Relinquish { dom, mfn } => self.relinquish(dom, mfn, budget),
-            Op::Drain { dom } => {
-                let _ = paging.drain(self.tables.get_mut(&dom).unwrap(), &mut Budget(budget));
-            }
-            Op::Flush => self.world.machine.flush(),
+            Op::Drain { .. } => drop(paging.drain(t, &mut pace.budget())),
             _ => (),
         }
-        self.settle();
     }
 
     fn relinquish(&mut self, dom: u16, mfn: u64, budget: u32) {

@@ -440,6 +440,7 @@ fn writers_and_a_table_never_hold_a_frame_together_however_they_race() {
                 f.set_validated();
                 writers.fetch_sub(1, SeqCst);
                 f.drop_type(1);
+                std::thread::yield_now();
             }
         }
     };
@@ -447,7 +448,7 @@ fn writers_and_a_table_never_hold_a_frame_together_however_they_race() {
         s.spawn(writer);
         s.spawn(writer);
         let mut pins = 0;
-        for _ in 0..200_000 {
+        while pins < 1000 {
             if f.take_type(PageType::L1).is_ok() {
                 tables.store(1, SeqCst);
                 assert_eq!(writers.load(SeqCst), 0);
@@ -457,7 +458,6 @@ fn writers_and_a_table_never_hold_a_frame_together_however_they_race() {
             }
         }
         over.store(true, SeqCst);
-        assert!(pins > 0);
     });
     assert!(!word::in_use(f.word()));
 }
