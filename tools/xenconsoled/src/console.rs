@@ -20,7 +20,7 @@ pub struct Pty {
     pub master: File,
     /// Name of the other end.
     pub name: String,
-    _slave: File,
+    slave: File,
 }
 
 impl Pty {
@@ -44,7 +44,7 @@ impl Pty {
         Ok(Pty {
             master: master.into(),
             name,
-            _slave: slave,
+            slave,
         })
     }
 }
@@ -144,13 +144,17 @@ impl Console {
         }
     }
 
-    /// The domain is going: take its last words, then let go of the ring. True if some wait for the pty.
-    pub fn finish(&mut self, now: Instant) -> bool {
+    /// The domain is going: take its last words, then let go of the ring.
+    pub fn finish(&mut self, now: Instant) {
         // One ring's worth at most, whatever its budget.
         self.budget = Budget::new(now);
         let _ = self.take_output(now);
         self.ring = None;
         self.write_pty();
-        !self.backlog.is_empty()
+    }
+
+    /// Has all output been read by somebody?
+    pub fn is_read(&self) -> bool {
+        self.backlog.is_empty() && rustix::io::ioctl_fionread(&self.pty.slave).unwrap_or(0) == 0
     }
 }

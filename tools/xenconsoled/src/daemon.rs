@@ -13,8 +13,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use xenstore::{Client, Store};
 
-/// How long last words may wait for somebody to read them.
+/// How long last words may wait for somebody to read them, and how often to look whether he has.
 const LINGER: Duration = Duration::from_secs(2);
+const GLANCE: Duration = Duration::from_millis(20);
 /// How often to look for a store that went away.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -45,8 +46,13 @@ struct Served {
     port: Option<u32>,
     /// Rang more than it may, and stays unheard until its budget is renewed.
     silenced: bool,
-    /// The domain has gone; the pty goes at this time.
-    ends: Option<Instant>,
+    /// The domain has gone; the pty goes once its last words are read.
+    leaving: Option<Leaving>,
+}
+
+struct Leaving {
+    look_at: Instant,
+    ends: Instant,
 }
 
 struct StoreLink {
@@ -145,7 +151,7 @@ impl<P: Platform> Daemon<P> {
             } else {
                 None
             };
-            s.ends.or(budget)
+            s.leaving.as_ref().map(|l| l.look_at).or(budget)
         });
         let next = waits.chain(retry).min()?;
         let left = next.saturating_duration_since(now) + Duration::from_millis(1);
@@ -161,15 +167,14 @@ impl<P: Platform> Daemon<P> {
         if self.store.is_none() && now >= self.retry_at {
             self.reconnect();
         }
-        let ended: Vec<u16> = self
-            .served
-            .iter()
-            .filter(|(_, s)| s.ends.is_some_and(|t| t <= now))
-            .map(|(d, _)| *d)
-            .collect();
-        for domid in ended {
-            self.served.remove(&domid);
-        }
+        self.served.retain(|_, s| match &mut s.leaving {
+            Some(l) if l.ends <= now => false,
+            Some(l) if l.look_at <= now => {
+                l.look_at = now + GLANCE;
+                !s.console.is_read()
+            }
+            _ => true,
+        });
         let heard: Vec<u16> = self
             .served
             .iter_mut()
@@ -224,10 +229,6 @@ impl<P: Platform> Daemon<P> {
                 // Ran out in this very turn: what is left waits for the next period.
                 if s.console.budget.exhausted_until(now).is_some() && s.port.is_some() {
                     s.silenced = true;
-                }
-                if s.ends.is_some() && !done.wants_write {
-                    self.served.remove(&domid);
-                    return;
                 }
                 let mut flags = epoll::EventFlags::empty();
                 flags.set(epoll::EventFlags::IN, done.wants_read);
@@ -334,7 +335,7 @@ impl<P: Platform> Daemon<P> {
             self.domain_gone(domid);
         }
         for domid in alive.into_iter().filter(|d| *d != 0) {
-            if !self.served.contains_key(&domid) {
+            if self.served.get(&domid).is_none_or(|s| s.leaving.is_some()) {
                 // Fires at once, and again when the toolstack fills it in.
                 if let Some(link) = &self.store {
                     let _ = link.client.watch(&console_path(domid), &domid.to_string());
@@ -346,20 +347,17 @@ impl<P: Platform> Daemon<P> {
 
     fn domain_gone(&mut self, domid: u16) {
         let now = Instant::now();
-        let Some(s) = self.served.get_mut(&domid) else {
+        let Some(s) = self.served.get_mut(&domid).filter(|s| s.leaving.is_none()) else {
             return;
         };
-        if s.ends.is_some() {
-            return;
-        }
-        let waits = s.console.finish(now);
-        s.ends = Some(now + LINGER);
+        s.console.finish(now);
+        // Closing our end now would throw away what is in the pty, even if somebody is reading it.
+        s.leaving = Some(Leaving {
+            look_at: now + GLANCE,
+            ends: now + LINGER,
+        });
         self.let_go(domid);
-        if waits {
-            self.pump(domid);
-        } else {
-            self.served.remove(&domid);
-        }
+        self.pump(domid);
         if let Some(link) = &self.store {
             let _ = link
                 .client
@@ -388,6 +386,7 @@ impl<P: Platform> Daemon<P> {
             return;
         }
         if let Some(s) = self.served.get(&domid)
+            && s.leaving.is_none()
             && (s.gfn, s.remote_port) == (gfn, port)
         {
             return;
@@ -439,7 +438,7 @@ impl<P: Platform> Daemon<P> {
             remote_port,
             port,
             silenced: false,
-            ends: None,
+            leaving: None,
         };
         self.served.insert(domid, served);
         if let Some(link) = &self.store {
