@@ -31,9 +31,13 @@ pub fn cargo(args: &[&str], target: Option<&Path>) -> Result<()> {
 /// Builds everything and installs it into `target/dist/`.
 pub fn build(steps: &mut Steps) -> Result<()> {
     let dist = paths::dist();
-    steps.begin("building the hypervisor");
+    steps.begin("building the hypervisor and the test guest");
     let target = cargo_target().join("hv");
-    cargo(&["hv"], Some(&target))?;
+    cargo(&["hv", "-p", "microguest"], Some(&target))?;
+    install(
+        &target.join("x86_64-hypervisor/release/microguest"),
+        &paths::microguest(),
+    )?;
     install(
         &target.join("x86_64-hypervisor/release/hypervisor"),
         &dist.join("boot/corten"),

@@ -20,6 +20,11 @@ pub fn dist() -> PathBuf {
     target().join("dist")
 }
 
+/// The guest that misbehaves, for tests.
+pub fn microguest() -> PathBuf {
+    target().join("test/microguest")
+}
+
 /// Downloads and what is unpacked from them.
 pub fn cache() -> PathBuf {
     target().join("cache")

@@ -207,6 +207,12 @@ impl Host {
         }
     }
 
+    /// What `xl dmesg` shows and has not shown before.
+    pub fn log(&mut self) -> Result<Reply> {
+        // Its lines must not look like those that are taken out of the console.
+        self.dom0("xl dmesg -c | sed 's/^(XEN)/log:/'")?.ok()
+    }
+
     /// Starts the test guest of /etc/xen/guest.cfg and waits for its first words.
     pub fn start_guest(&mut self) -> Result<()> {
         self.dom0("xl create /etc/xen/guest.cfg")?.ok()?;

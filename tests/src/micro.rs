@@ -1,0 +1,36 @@
+//! The misbehaving guest of `tests/guests` as seen from a story.
+
+use crate::host::{Builder, Host, Reply};
+use qemu::{Result, paths};
+use std::time::Duration;
+
+/// Where it lies in dom0.
+const IMAGE: &str = "/boot/guest/microguest";
+
+impl Builder {
+    /// Puts the micro-guest into dom0.
+    pub fn micro_guest(self) -> Self {
+        self.file(paths::microguest(), IMAGE)
+    }
+}
+
+impl Host {
+    /// Starts the micro-guest `name` to do `deed`; whatever becomes of it, it is kept for inspection.
+    pub fn micro(&mut self, name: &str, deed: &str) -> Result<Reply> {
+        let config = format!(
+            r#"name="{name}"\ntype="pv"\nkernel="{IMAGE}"\nextra="{deed}"\nmemory=32\nvcpus=1\non_crash="preserve"\non_poweroff="preserve"\n"#
+        );
+        self.dom0(&format!("printf '{config}' > /tmp/{name}.cfg"))?
+            .ok()?;
+        self.dom0(&format!("xl create -q /tmp/{name}.cfg"))?.ok()
+    }
+
+    /// Waits until the micro-guest `name` has said `word` on its console.
+    pub fn micro_says(&mut self, name: &str, word: &str) -> Result<String> {
+        let command = format!("timeout 20 xl console {name} </dev/ptmx | sed '/{word}/q'");
+        Ok(self
+            .dom0_within(&command, Duration::from_secs(40))?
+            .shows(word)?
+            .text)
+    }
+}

@@ -1,0 +1,72 @@
+//! Guests that misbehave: dom0 and the other guests go on, the reason is in the hypervisor's log, the memory comes back.
+
+use integration::{Builder, Host, Story, matrix};
+use std::time::Duration;
+
+matrix! {
+    a_guest_that_crashes_is_reported: reference;
+    a_guest_that_hogs_is_contained: reference;
+    forged_page_tables_are_refused: reference;
+    random_calls_do_no_harm: reference;
+}
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn a_guest_that_crashes_is_reported(host: Builder) -> Story {
+    let mut host = Host::boot(host.micro_guest())?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    for (n, deed) in ["crash", "fault", "bad-trap-table", "bad-stack", "poke"]
+        .into_iter()
+        .enumerate()
+    {
+        host.log()?;
+        host.micro("micro", deed)?;
+        host.until("xl list micro", "---sc-", SOON)?;
+        if deed != "crash" {
+            host.log()?.shows(&format!("d{}v0", n + 1))?;
+        }
+        host.dom0("xl destroy micro")?.ok()?;
+    }
+    host.until("xl info", &format!("free_memory            : {free}"), SOON)?;
+    host.power_off()
+}
+
+fn a_guest_that_hogs_is_contained(host: Builder) -> Story {
+    let mut host = Host::boot(host.micro_guest())?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    host.micro("mute", "mute")?;
+    host.micro("flood", "flood")?;
+    host.micro("polite", "hello")?;
+    host.micro_says("polite", "done")?;
+    host.dom0("xl list")?.ok()?.shows("mute")?.shows("flood")?;
+    // The daemon that reads the flood must not swell.
+    let daemon =
+        "sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/rss=\\1/p' /proc/$(pidof xenconsoled)/status";
+    assert!(host.dom0(daemon)?.number("rss")? < 32 << 10);
+    host.dom0("xl destroy mute; xl destroy flood; xl destroy polite")?
+        .ok()?;
+    host.until("xl info", &format!("free_memory            : {free}"), SOON)?;
+    host.power_off()
+}
+
+fn forged_page_tables_are_refused(host: Builder) -> Story {
+    let mut host = Host::boot(host.micro_guest().option("guest_loglvl=error"))?;
+    host.micro("micro", "forge")?;
+    let said = host.micro_says("micro", "microguest: done")?;
+    assert!(said.contains(" 0 BREACHES"), "{said}");
+    host.dom0("xl destroy micro")?.ok()?;
+    host.power_off()
+}
+
+fn random_calls_do_no_harm(host: Builder) -> Story {
+    let mut host = Host::boot(host.micro_guest().option("guest_loglvl=error"))?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    for seed in 1..=8 {
+        host.micro("micro", &format!("hammer {seed}"))?;
+        // It ends by its own hand or gets through; either is well.
+        host.dom0("sleep 2; xl list micro")?.ok()?;
+        host.dom0("xl destroy micro")?.ok()?;
+    }
+    host.until("xl info", &format!("free_memory            : {free}"), SOON)?;
+    host.power_off()
+}
