@@ -32,8 +32,10 @@ pub fn ioremap(pa: u64, len: u64) -> Result<*mut u8, NoMemory> {
     remap(pa, len, UC)
 }
 
-/// Reaches firmware's memory: through the direct map where it covers it, else through a mapping of its own.
+/// Reaches firmware's memory: through the direct map where it covers it, else through a mapping of its own. A page more
+/// than asked for is mapped: tables of old revisions are shorter than the structures they are read through.
 pub fn map_firmware(pa: u64, len: u64) -> Result<*mut u8, NoMemory> {
+    let len = len.checked_add(PAGE_SIZE).ok_or(NoMemory)?;
     let end = pa.checked_add(len).ok_or(NoMemory)?;
     let direct = |kind| {
         matches!(
