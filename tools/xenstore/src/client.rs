@@ -88,8 +88,8 @@ impl Client {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A duplicate of the connection's descriptor, to poll it in an event loop. Readable means that
-    /// [`Client::next_event`] with a zero timeout may have something.
+    /// A duplicate of the connection's descriptor, to poll it in an event loop. When it is readable, and after
+    /// every other call on this client, [`Client::next_event`] with a zero timeout may have something.
     pub fn poll_fd(&self) -> Result<std::os::fd::OwnedFd> {
         Ok(self.lock().file.as_fd().try_clone_to_owned()?)
     }
@@ -151,16 +151,17 @@ impl Client {
         let deadline = timeout.map(|t| Instant::now() + t);
         let mut inner = self.lock();
         loop {
+            // What came along with an earlier reply is not announced by the descriptor any more.
+            while let Some((h, _)) = inner.take_message()? {
+                if h.op != Op::WATCH_EVENT {
+                    return Err(Error::Protocol("a reply to no request"));
+                }
+            }
             if let Some(e) = inner.events.pop_front() {
                 return Ok(Some(e));
             }
             if !inner.fill(deadline)? {
                 return Ok(None);
-            }
-            while let Some((h, _)) = inner.take_message()? {
-                if h.op != Op::WATCH_EVENT {
-                    return Err(Error::Protocol("a reply to no request"));
-                }
             }
         }
     }
