@@ -14,6 +14,7 @@ extern crate std;
 
 mod alu;
 mod memwrite;
+mod opening;
 mod operand;
 mod privop;
 #[cfg(test)]

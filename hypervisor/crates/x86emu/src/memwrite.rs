@@ -2,6 +2,7 @@
 //!
 //! How to use: [`decode_mem_write`], read the old value at [`MemOp::addr`], [`MemOp::value`] says what to store (store it
 //! atomically against `old`, or read and try again), then [`MemOp::retire`].
+use crate::opening::{Map, Opening};
 use crate::operand::{Gpr, Slice, Width, decode, immediate, length, memory};
 use crate::{Cpu, Unhandled, alu};
 use yaxpeax_x86::long_mode::{Instruction, Opcode, Operand};
@@ -26,6 +27,7 @@ enum Op {
     Inc,
     Dec,
     Not,
+    Neg,
     Bts(u32),
     Btr(u32),
     Btc(u32),
@@ -67,6 +69,7 @@ impl MemOp {
             Op::Inc => old.wrapping_add(1),
             Op::Dec => old.wrapping_sub(1),
             Op::Not => !old,
+            Op::Neg => old.wrapping_neg(),
             Op::Bts(b) => old | 1 << b,
             Op::Btr(b) => old & !(1 << b),
             Op::Btc(b) => old ^ 1 << b,
@@ -88,6 +91,7 @@ impl MemOp {
             Op::And(_) | Op::Or(_) | Op::Xor(_) => alu::logic(f, new, w),
             Op::Add(v) => alu::add(f, old, v, w),
             Op::Sub(v) => alu::sub(f, old, v, w),
+            Op::Neg => alu::sub(f, 0, old, w),
             Op::Inc => alu::keep_carry(f, alu::add(f, old, 1, w)),
             Op::Dec => alu::keep_carry(f, alu::sub(f, old, 1, w)),
             Op::Bts(b) | Op::Btr(b) | Op::Btc(b) => alu::bit(f, old >> b & 1 != 0),
@@ -128,9 +132,13 @@ impl MemOp {
 
 /// Decodes the memory write at `bytes` (64-bit code) and computes its address and operands.
 pub fn decode_mem_write<C: Cpu + ?Sized>(bytes: &[u8], cpu: &C) -> Result<MemOp, Unhandled> {
+    let opening = Opening::read(bytes, true)?;
+    if !is_write(&opening) {
+        return Err(Unhandled::Unknown);
+    }
     let i = decode(bytes)?;
     if i.opcode() == Opcode::STOS {
-        return stos(&i, cpu);
+        return stos(&i, opening.width(), cpu);
     }
     // xchg may be written either way round.
     let (mem, other) = if memory(&i, 0).is_some() {
@@ -140,9 +148,9 @@ pub fn decode_mem_write<C: Cpu + ?Sized>(bytes: &[u8], cpu: &C) -> Result<MemOp,
     };
     let mut addr = memory(&i, mem).ok_or(Unhandled::Unknown)?.linear(cpu);
     let width = match i.opcode() {
-        // The decoder calls these 8 bytes wide whatever the prefixes say.
-        Opcode::BTS | Opcode::BTR | Opcode::BTC => operand_size(&i),
-        _ => Width::from_bytes(i.mem_size().and_then(|m| m.bytes_size()).unwrap_or(0))?,
+        // No forms for bytes, hence odd and even opcodes.
+        Opcode::BTS | Opcode::BTR | Opcode::BTC => opening.wide(),
+        _ => opening.width(),
     };
     if mem == 1 && !matches!(i.opcode(), Opcode::XCHG) {
         return Err(Unhandled::Unknown);
@@ -162,6 +170,7 @@ pub fn decode_mem_write<C: Cpu + ?Sized>(bytes: &[u8], cpu: &C) -> Result<MemOp,
         Opcode::INC => Op::Inc,
         Opcode::DEC => Op::Dec,
         Opcode::NOT => Op::Not,
+        Opcode::NEG => Op::Neg,
         Opcode::XCHG => Op::Xchg(register()?),
         Opcode::XADD => Op::Xadd(register()?),
         Opcode::CMPXCHG => Op::Cmpxchg {
@@ -187,15 +196,30 @@ pub fn decode_mem_write<C: Cpu + ?Sized>(bytes: &[u8], cpu: &C) -> Result<MemOp,
     })
 }
 
-/// The size of an operand that is not a byte, by the prefixes.
-fn operand_size(i: &Instruction) -> Width {
-    match (
-        i.prefixes.rex().is_some_and(|r| r.w()),
-        i.prefixes.operand_size(),
-    ) {
-        (true, _) => Width::B8,
-        (false, true) => Width::B2,
-        (false, false) => Width::B4,
+/// Opcodes among which those carried out here are found.
+fn is_write(opening: &Opening) -> bool {
+    match opening.map {
+        Map::One => matches!(
+            opening.opcode,
+            0x00 | 0x01
+                | 0x08
+                | 0x09
+                | 0x20
+                | 0x21
+                | 0x28
+                | 0x29
+                | 0x30
+                | 0x31
+                | 0x80
+                | 0x81
+                | 0x83
+                | 0x86
+                ..=0x89 | 0xa2 | 0xa3 | 0xaa | 0xab | 0xc6 | 0xc7 | 0xf6 | 0xf7 | 0xfe | 0xff
+        ),
+        Map::Two => matches!(
+            opening.opcode,
+            0xab | 0xb0 | 0xb1 | 0xb3 | 0xba | 0xbb | 0xc0 | 0xc1 | 0xc3
+        ),
     }
 }
 
@@ -219,8 +243,7 @@ fn value_of<C: Cpu + ?Sized>(i: &Instruction, op: u8, cpu: &C) -> Result<u64, Un
     }
 }
 
-fn stos<C: Cpu + ?Sized>(i: &Instruction, cpu: &C) -> Result<MemOp, Unhandled> {
-    let width = Width::from_bytes(i.mem_size().and_then(|m| m.bytes_size()).unwrap_or(0))?;
+fn stos<C: Cpu + ?Sized>(i: &Instruction, width: Width, cpu: &C) -> Result<MemOp, Unhandled> {
     let rep = i.prefixes.rep_any();
     // Nothing to do means nothing faulted; 32-bit addresses are no kernel's.
     if i.prefixes.address_size() || rep && cpu.gpr(Gpr::RCX) == 0 {

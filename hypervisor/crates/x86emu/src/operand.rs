@@ -144,7 +144,7 @@ pub(crate) fn segment(i: &Instruction) -> Segment {
 /// The address of operand `op`, if it is memory.
 pub(crate) fn memory(i: &Instruction, op: u8) -> Option<Ea> {
     let (base, index, disp) = match i.operand(op) {
-        Operand::AbsoluteU32 { addr } => (None, None, addr as i64),
+        Operand::AbsoluteU32 { addr } => (None, None, addr as i32 as i64),
         Operand::AbsoluteU64 { addr } => (None, None, addr as i64),
         Operand::MemDeref { base } => (Some(base), None, 0),
         Operand::Disp { base, disp } => (Some(base), None, disp as i64),

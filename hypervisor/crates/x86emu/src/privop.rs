@@ -1,4 +1,5 @@
 //! Privileged instructions of a 64-bit PV guest.
+use crate::opening::{Map, Opening};
 use crate::operand::{
     Ea, Gpr, RegMem, Segment, Width, decode, gpr, immediate, length, memory, segment,
 };
@@ -90,11 +91,10 @@ pub enum PrivOp {
 
 /// Decodes the instruction at `bytes`; `cs_l`: the code segment is a 64-bit one. The length includes a forced-emulation
 /// prefix.
+///
+/// Of 32-bit code (`cs_l` false) only what has no operands in memory or in registers of its choice: port I/O, cli, sti,
+/// hlt, cpuid, rdtsc, rdtscp, rdpmc, rdmsr, wrmsr. String I/O is then `addr32`.
 pub fn decode_priv(bytes: &[u8], cs_l: bool) -> Result<(PrivOp, usize), Unhandled> {
-    if !cs_l {
-        // 32-bit programs under a 64-bit kernel have no business here.
-        return Err(Unhandled::Unknown);
-    }
     if let Some(rest) = bytes.strip_prefix(&FORCED) {
         let (op, len) = decode_priv(rest.get(..MAX_LEN).unwrap_or(rest), cs_l)?;
         return match op {
@@ -104,29 +104,100 @@ pub fn decode_priv(bytes: &[u8], cs_l: bool) -> Result<(PrivOp, usize), Unhandle
             _ => Err(Unhandled::Unknown),
         };
     }
+    let opening = Opening::read(bytes, cs_l)?;
+    // 16-bit addresses are nobody's.
+    if !is_privileged(&opening) || !cs_l && opening.other_addresses {
+        return Err(Unhandled::Unknown);
+    }
+    // What is let through of 32-bit code reads the same as 64-bit code.
     let i = decode(bytes)?;
-    Ok((classify(&i)?, length(&i) as usize))
+    let op = classify(&i, &opening)?;
+    if !cs_l && !plain(op) {
+        return Err(Unhandled::Unknown);
+    }
+    Ok((
+        if cs_l { op } else { addresses_of_32(op) },
+        length(&i) as usize,
+    ))
 }
 
-fn classify(i: &Instruction) -> Result<PrivOp, Unhandled> {
-    let addr32 = i.prefixes.address_size();
+/// Opcodes among which those of [`PrivOp`] are found.
+fn is_privileged(opening: &Opening) -> bool {
+    match opening.map {
+        Map::One => matches!(
+            opening.opcode,
+            0x6c..=0x6f | 0xe4..=0xe7 | 0xec..=0xef | 0xf4 | 0xfa | 0xfb
+        ),
+        Map::Two => matches!(
+            opening.opcode,
+            0x01 | 0x06 | 0x08 | 0x09 | 0x20..=0x23 | 0x30..=0x33 | 0xa2
+        ),
+    }
+}
+
+/// No operands but fixed registers: the same in 32-bit code.
+fn plain(op: PrivOp) -> bool {
+    use PrivOp::*;
+    matches!(
+        op,
+        In { .. }
+            | Out { .. }
+            | Ins { .. }
+            | Outs { .. }
+            | Cli
+            | Sti
+            | Hlt
+            | Cpuid { .. }
+            | Rdtsc
+            | Rdtscp
+            | Rdpmc
+            | Rdmsr
+            | Wrmsr
+    )
+}
+
+/// String I/O of 32-bit code has addresses of 32 bits.
+fn addresses_of_32(op: PrivOp) -> PrivOp {
+    match op {
+        PrivOp::Ins { width, rep, .. } => PrivOp::Ins {
+            width,
+            rep,
+            addr32: true,
+        },
+        PrivOp::Outs {
+            width,
+            rep,
+            segment,
+            ..
+        } => PrivOp::Outs {
+            width,
+            rep,
+            addr32: true,
+            segment,
+        },
+        op => op,
+    }
+}
+
+fn classify(i: &Instruction, opening: &Opening) -> Result<PrivOp, Unhandled> {
+    let addr32 = opening.other_addresses;
     let rep = i.prefixes.rep_any();
     Ok(match i.opcode() {
         Opcode::IN => PrivOp::In {
             port: port(i.operand(1))?,
-            width: io_width(i.operand(0))?,
+            width: opening.io_width(),
         },
         Opcode::OUT => PrivOp::Out {
             port: port(i.operand(0))?,
-            width: io_width(i.operand(1))?,
+            width: opening.io_width(),
         },
         Opcode::INS => PrivOp::Ins {
-            width: string_width(i)?,
+            width: opening.io_width(),
             rep,
             addr32,
         },
         Opcode::OUTS => PrivOp::Outs {
-            width: string_width(i)?,
+            width: opening.io_width(),
             rep,
             addr32,
             segment: segment(i),
@@ -189,22 +260,6 @@ fn port(o: Operand) -> Result<Port, Unhandled> {
         Some(imm) => Ok(Port::Imm(imm as u8)),
         None => Ok(Port::Dx),
     }
-}
-
-/// Ports are at most 32 bits wide, whatever REX.W says.
-fn io_width(o: Operand) -> Result<Width, Unhandled> {
-    match o {
-        Operand::Register { reg } => Width::from_bytes(reg.width().min(4)),
-        _ => Err(Unhandled::Unknown),
-    }
-}
-
-fn string_width(i: &Instruction) -> Result<Width, Unhandled> {
-    let bytes = i
-        .mem_size()
-        .and_then(|m| m.bytes_size())
-        .ok_or(Unhandled::Unknown)?;
-    Width::from_bytes(bytes.min(4))
 }
 
 fn reg_mem(i: &Instruction) -> Result<(RegMem, Width), Unhandled> {

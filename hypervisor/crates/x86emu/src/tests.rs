@@ -172,7 +172,7 @@ fn anything_else_is_left_to_the_guest() {
     }
     assert_eq!(decode_priv(&[0x0f], true), Err(Unhandled::Truncated));
     assert_eq!(decode_priv(&[], true), Err(Unhandled::Truncated));
-    assert_eq!(decode_priv(&[0xfa], false), Err(Unhandled::Unknown));
+    assert_eq!(decode_priv(&[0xfa], false), Ok((PrivOp::Cli, 1)));
     assert_eq!(
         decode_priv(&[0x0f, 0x0b, 0x78, 0x65, 0x6e, 0xf4], true),
         Err(Unhandled::Unknown)
