@@ -1,5 +1,7 @@
 //! Configurations of running domains, kept as files beside the xenstore: `userdata-d.<domid>.<uuid>.<kind>`.
 use crate::{Error, Host, Result, Uuid};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use xen_abi::DomId;
 
@@ -23,7 +25,14 @@ impl Host<'_> {
         };
         std::fs::create_dir_all(&self.state_dir).map_err(fail)?;
         let fresh = path.with_extension("new");
-        std::fs::write(&fresh, text)
+        // It may hold passwords.
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)
+            .and_then(|mut f| f.write_all(text.as_bytes()))
             .and_then(|()| std::fs::rename(&fresh, &path))
             .map_err(fail)
     }

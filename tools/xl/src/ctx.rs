@@ -12,6 +12,8 @@ pub enum Failure {
     Reported,
     /// The user is to be told this.
     Message(String),
+    /// The command line is wrong, in this way.
+    Usage(String),
 }
 
 impl From<libxl::Error> for Failure {

@@ -23,6 +23,10 @@ pub fn run(args: &[String]) -> ExitCode {
             eprintln!("{m}");
             ExitCode::FAILURE
         }
+        Err(Failure::Usage(m)) => {
+            eprintln!("{m}");
+            ExitCode::from(2)
+        }
     }
 }
 
@@ -64,6 +68,6 @@ fn dispatch(args: &[String]) -> Result<ExitCode, Failure> {
         print!("{}", table::command_help(ctx.program, command));
         return Ok(ExitCode::SUCCESS);
     }
-    let parsed = opts::parse(command, args).map_err(Failure::Message)?;
+    let parsed = opts::parse(command, args).map_err(Failure::Usage)?;
     (command.run)(&ctx, &parsed)
 }

@@ -60,7 +60,7 @@ pub fn vcpu_line(name: &str, domid: u16, v: &VcpuInfo, hard: &str, soft: &str) -
         format!("{:>5} {:>3}{}p ", '-', '-', '-')
     };
     format!(
-        "{name:<32} {domid:>5} {:>5} {state} {:>9.1}  {hard} / {soft}",
+        "{name:<32} {domid:>5} {:>5}{state}{:>9.1}  {hard} / {soft}",
         v.vcpu,
         v.cpu_time as f64 / 1e9
     )
@@ -283,12 +283,12 @@ mod tests {
         );
         assert_eq!(
             vcpu_line("Domain-0", 0, &v, "all", "all"),
-            "Domain-0                             0     0     1   r--        5.1  all / all"
+            "Domain-0                             0     0    1   r--       5.1  all / all"
         );
         v.online = false;
         assert_eq!(
             vcpu_line("Domain-0", 0, &v, "all", "all"),
-            "Domain-0                             0     0     -   --p        5.1  all / all"
+            "Domain-0                             0     0    -   --p       5.1  all / all"
         );
     }
 
