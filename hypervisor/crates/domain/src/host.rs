@@ -1,6 +1,6 @@
 //! What the pure crates ask of the machine: [`Host`]. The hypervisor implements it on real hardware, the
 //! loopback tests on plain vectors.
-use crate::{Domain, Vcpu};
+use crate::{CpuidPolicy, CpuidResult, Domain, Vcpu};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use mm::{FrameTable, Heap};
@@ -63,8 +63,8 @@ pub trait Host: mm::Platform + Sync + 'static {
     fn frames(&self) -> FrameTable<'static>;
     /// All domains.
     fn domains(&self) -> &crate::Registry;
-    /// The buddy allocator of free RAM.
-    fn heap(&self) -> &crate::Mutex<Heap<'static>>;
+    /// Runs `f` on the buddy allocator of free RAM, under its lock.
+    fn with_heap<R>(&self, f: impl FnOnce(&mut Heap<'static>) -> R) -> R;
     /// One byte of a RAM frame, shared with its guest; `None` outside RAM or the frame.
     fn shared_u8(&self, mfn: Mfn, offset: usize) -> Option<&'static AtomicU8>;
     /// An aligned 32-bit word of a RAM frame, shared with its guest.
@@ -162,6 +162,21 @@ pub trait Host: mm::Platform + Sync + 'static {
     fn cpu_idle_ns(&self, cpu: u32) -> u64;
     /// `machine_memory_map`: (start, length, e820 type).
     fn machine_e820(&self, index: usize) -> Option<(u64, u64, u32)>;
+
+    /// The CPUID instruction of this machine.
+    fn host_cpuid(&self, _leaf: u32, _subleaf: u32) -> CpuidResult {
+        [0; 4]
+    }
+    /// What CPUID shows a new PV domain, and the most that the toolstack may set for one.
+    fn default_cpuid(&self) -> CpuidPolicy {
+        CpuidPolicy::default()
+    }
+    /// (APIC id, ACPI id) of an online CPU.
+    fn cpu_ids(&self, cpu: u32) -> Option<(u32, u32)> {
+        (cpu < self.info().cpus).then_some((cpu, cpu))
+    }
+    /// Weight or cap of a domain changed.
+    fn sched_params_changed(&self, _dom: &Domain) {}
 }
 
 /// An MSI or MSI-X source as `PHYSDEVOP_map_pirq` names it.

@@ -22,7 +22,7 @@ pub mod pv;
 mod registry;
 mod vcpu;
 
-pub use cpuid::{CpuidPolicy, CpuidResult, MAX_LEAVES};
+pub use cpuid::{CpuidPolicy, CpuidResult, MAX_LEAVES, PV_XCR0};
 pub use domain::{
     CreateParams, Domain, E820Entry, MAX_VCPUS, Memory, PirqMap, ShutdownState, DEFAULT_GRANT_FRAMES,
 };

@@ -35,7 +35,7 @@ fn alloc<H: Host>(h: &H, dom: &Domain, order: u32, max_bits: Option<u32>, slack:
         mem.claimed = mem.claimed.saturating_sub(count);
         dom.tot_pages.store(now + count, Ordering::Relaxed);
     }
-    let fresh = h.heap().lock().alloc(order, max_bits);
+    let fresh = h.with_heap(|heap| heap.alloc(order, max_bits));
     let Some(fresh) = fresh else {
         let _mem = dom.memory.lock();
         dom.tot_pages.fetch_sub(count, Ordering::Relaxed);
@@ -64,7 +64,7 @@ pub fn alloc_page<H: Host>(h: &H, dom: &Domain) -> Result<Mfn, Errno> {
 
 /// One zeroed hypervisor page that domain `id` may map (shared info, grant table). Not on its page list.
 pub fn alloc_shared_page<H: Host>(h: &H, id: DomId, readonly: bool) -> Result<Mfn, Errno> {
-    let fresh = h.heap().lock().alloc(0, None).ok_or(Errno::ENOMEM)?;
+    let fresh = h.with_heap(|heap| heap.alloc(0, None)).ok_or(Errno::ENOMEM)?;
     let mfn = fresh.ready(|stamp| h.tlb_sync(id, stamp));
     h.zero_frame(mfn);
     h.frames().share(mfn, id, readonly)?;
@@ -86,7 +86,7 @@ pub fn release_last<H: Host>(h: &H, last: LastRef) {
         }
     }
     h.m2p_set(last.mfn(), u64::MAX);
-    let freed = h.heap().lock().free_page(last.into_token());
+    let freed = h.with_heap(|heap| heap.free_page(last.into_token()));
     debug_assert!(freed.is_ok());
     if let Some(dom) = owner {
         crate::lifecycle::forget_if_gone(h, &dom);

@@ -29,12 +29,15 @@ pub fn memory_op<H: Host>(cx: &Cx<H>) -> Ret {
     }
 }
 
+/// What is done with one extent, by index.
+type OneExtent<H> = fn(&Cx<H>, &Arc<Domain>, &MemoryReservation, u64) -> Result<(), Stop>;
+
 /// Runs `one` over the extents of a reservation. Returns how many succeeded; the first failure ends it.
 fn reservation<H: Host>(
     cx: &Cx<H>,
     arg: u64,
     start: u64,
-    one: fn(&Cx<H>, &Arc<Domain>, &MemoryReservation, u64) -> Result<(), Stop>,
+    one: OneExtent<H>,
 ) -> Ret {
     let r: MemoryReservation = cx.read(arg)?;
     if start > r.nr_extents || r.nr_extents > u64::from(u32::MAX) {

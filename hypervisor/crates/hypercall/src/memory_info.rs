@@ -110,7 +110,7 @@ fn claim_pages<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
     }
     let dom = cx.target(r.domid)?;
     let others: u64 = cx.h.domains().all().iter().filter(|d| d.id != dom.id).map(|d| d.memory.lock().claimed).sum();
-    let free = cx.h.heap().lock().free_pages();
+    let free = cx.h.with_heap(|heap| heap.free_pages());
     let mut mem = dom.memory.lock();
     if r.nr_extents == 0 {
         mem.claimed = 0;

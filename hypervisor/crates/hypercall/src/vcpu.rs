@@ -77,8 +77,11 @@ fn initialise<H: Host>(cx: &Cx<H>, v: &Vcpu, arg: u64) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     let context: alloc::boxed::Box<VcpuGuestContext> = alloc::boxed::Box::new(cx.read(arg)?);
-    vcpu_context::install(cx.h, cx.dom, v, &context)?;
-    Ok(0)
+    match vcpu_context::install(cx.h, cx.dom, v, &context) {
+        Ok(()) => Ok(0),
+        Err(Errno::ERESTART) => Err(cx.again(&[])),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn up<H: Host>(cx: &Cx<H>, v: &Vcpu) -> Ret {

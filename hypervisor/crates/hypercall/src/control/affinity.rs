@@ -1,0 +1,98 @@
+//! Where vcpus run: hard and soft affinity over up to 64 CPUs, and the one NUMA node.
+use super::bitmap::{self, all_cpus};
+use super::{Outcome, Reply, vcpu_of};
+use crate::Cx;
+use core::sync::atomic::Ordering;
+use domain::{Domain, Host};
+use xen_abi::Errno;
+use xen_abi::domctl::{Domctl, VCPUAFFINITY_FORCE, VCPUAFFINITY_HARD, VCPUAFFINITY_SOFT};
+
+/// `setvcpuaffinity`: both maps are checked before either is set; writes back what is in force.
+pub(super) fn set<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outcome {
+    let a = op.vcpuaffinity();
+    let (hard, soft) = (
+        a.flags & VCPUAFFINITY_HARD != 0,
+        a.flags & VCPUAFFINITY_SOFT != 0,
+    );
+    if a.flags & !(VCPUAFFINITY_HARD | VCPUAFFINITY_SOFT | VCPUAFFINITY_FORCE) != 0
+        || !(hard || soft)
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    let v = vcpu_of(dom, a.vcpu)?;
+    let online = all_cpus(cx);
+    let read = |wanted, map| {
+        if wanted {
+            bitmap::read(cx, map).map(Some)
+        } else {
+            Ok(None)
+        }
+    };
+    let new_hard = read(hard, &a.cpumap_hard)?;
+    let new_soft = read(soft, &a.cpumap_soft)?;
+    if [new_hard, new_soft]
+        .into_iter()
+        .flatten()
+        .any(|map| map & online == 0)
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    if let Some(map) = new_hard {
+        v.affinity.store(map, Ordering::Release);
+    }
+    if let Some(map) = new_soft {
+        v.soft_affinity.store(map, Ordering::Release);
+    }
+    cx.h.affinity_changed(v);
+    let in_force = v.affinity.load(Ordering::Acquire) & online;
+    if hard {
+        bitmap::write(cx, &a.cpumap_hard, in_force)?;
+    }
+    if soft {
+        bitmap::write(
+            cx,
+            &a.cpumap_soft,
+            v.soft_affinity.load(Ordering::Acquire) & in_force,
+        )?;
+    }
+    Ok(Reply::Done)
+}
+
+/// `getvcpuaffinity`.
+pub(super) fn get<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outcome {
+    let a = op.vcpuaffinity();
+    if a.flags & (VCPUAFFINITY_HARD | VCPUAFFINITY_SOFT) == 0 || a.flags & VCPUAFFINITY_FORCE != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let v = vcpu_of(dom, a.vcpu)?;
+    let online = all_cpus(cx);
+    if a.flags & VCPUAFFINITY_HARD != 0 {
+        bitmap::write(
+            cx,
+            &a.cpumap_hard,
+            v.affinity.load(Ordering::Acquire) & online,
+        )?;
+    }
+    if a.flags & VCPUAFFINITY_SOFT != 0 {
+        bitmap::write(
+            cx,
+            &a.cpumap_soft,
+            v.soft_affinity.load(Ordering::Acquire) & online,
+        )?;
+    }
+    Ok(Reply::Done)
+}
+
+/// `setnodeaffinity`: any set that has the only node in it.
+pub(super) fn set_node<H: Host>(cx: &Cx<H>, op: &Domctl) -> Outcome {
+    if bitmap::read(cx, &op.nodeaffinity().nodemap)? & 1 == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Reply::Done)
+}
+
+/// `getnodeaffinity`.
+pub(super) fn get_node<H: Host>(cx: &Cx<H>, op: &Domctl) -> Outcome {
+    bitmap::write(cx, &op.nodeaffinity().nodemap, 1)?;
+    Ok(Reply::Done)
+}
