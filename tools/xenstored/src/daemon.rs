@@ -5,12 +5,13 @@ use crate::peer::{Endpoint, Fault, Peer};
 use crate::platform::{Bell, Platform};
 use crate::ring::Ring;
 use crate::server::{ConnId, DomainState, Host, Outgoing, Server};
+use crate::state_file::StateFile;
 use rustix::event::{Timespec, epoll};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xenstore::XsError;
 
 /// Requests a connection may make before the others get their turn.
@@ -25,6 +26,7 @@ pub struct Daemon<P: Platform> {
     links: Links<P>,
     listener: UnixListener,
     ready: VecDeque<ConnId>,
+    state: Option<StateFile>,
 }
 
 /// The connections, apart from the server, so that it can ask for changes while it handles a request.
@@ -135,6 +137,7 @@ impl<P: Platform> Daemon<P> {
             links,
             listener,
             ready: VecDeque::new(),
+            state: None,
         };
         if let Some(port) = own_port {
             match d.server.connect(&mut d.links, 0, 0, port) {
@@ -143,6 +146,30 @@ impl<P: Platform> Daemon<P> {
             }
         }
         Ok(d)
+    }
+
+    /// Go on from the state in this file, if it has one of this boot, and keep it up to date.
+    pub fn keep_state(&mut self, file: StateFile) {
+        if let Some(saved) = file.load() {
+            if let Err(e) = self.server.restore(&mut self.links, &saved) {
+                eprintln!("xenstored: the saved state is damaged ({e}); some of it is lost");
+            }
+            self.server.check_domains(&mut self.links);
+            self.deliver();
+            self.ready.extend(self.links.peers.keys());
+        }
+        self.state = Some(file);
+    }
+
+    /// Save the state if it is time; says how long until it is, if there is anything to save.
+    fn save(&mut self) -> Option<Duration> {
+        let (file, epoch) = (self.state.as_mut()?, self.server.epoch());
+        let wait = file.due(epoch)?.saturating_duration_since(Instant::now());
+        if wait.is_zero() {
+            file.store(epoch, || self.server.save());
+            return None;
+        }
+        Some(wait)
     }
 
     /// The server's state, to look at.
@@ -158,14 +185,19 @@ impl<P: Platform> Daemon<P> {
         }
         let mut events = Vec::with_capacity(64);
         loop {
-            let no_wait = Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
+            let idle = self.save();
+            let wait = if self.ready.is_empty() {
+                idle
+            } else {
+                Some(Duration::ZERO)
             };
-            let timeout = (!self.ready.is_empty()).then_some(&no_wait);
+            let timeout = wait.map(|w| Timespec {
+                tv_sec: w.as_secs() as i64,
+                tv_nsec: w.subsec_nanos().into(),
+            });
             events.clear();
             let room = rustix::buffer::spare_capacity(&mut events);
-            match epoll::wait(&self.links.epoll, room, timeout) {
+            match epoll::wait(&self.links.epoll, room, timeout.as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => drop(other?),
             }

@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use xenstored::access::Limits;
 use xenstored::daemon::Daemon;
 use xenstored::platform::{NoDomains, Platform, Xen};
+use xenstored::state_file::StateFile;
 
 const USAGE: &str = "Usage: xenstored [options]
   -F, --pid-file FILE     where to write the process id (default /var/run/xenstored.pid)
@@ -21,11 +22,13 @@ const USAGE: &str = "Usage: xenstored [options]
   -W, --watch-nb N        watches per unprivileged domain (default 128)
   -t, --transaction N     transactions per unprivileged domain (default 10)
   -A, --perm-nb N         permissions per node for unprivileged domains (default 5)
+      --no-state          neither go on from a saved state nor save any
   -P, --pid               say the process id on standard output
   -V, --verbose           ignored
   -h, --help              this text
 The socket is $XENSTORED_PATH, or socket in $XENSTORED_RUNDIR (default /var/run/xenstored).
-The store lives in memory: a restart begins with an empty one.";
+State that survives the end of the process is in $XENSTORED_RUNDIR/state: a daemon started again during the
+same boot goes on from there.";
 
 struct Options {
     pid_file: PathBuf,
@@ -34,6 +37,7 @@ struct Options {
     report_ready: bool,
     say_pid: bool,
     domains: bool,
+    keep_state: bool,
     limits: Limits,
 }
 
@@ -68,6 +72,7 @@ fn parse(args: &[String]) -> Result<Options> {
         report_ready: false,
         say_pid: false,
         domains: true,
+        keep_state: true,
         limits: Limits::default(),
     };
     let mut args = args.iter();
@@ -84,6 +89,7 @@ fn parse(args: &[String]) -> Result<Options> {
             "-F" | "--pid-file" => o.pid_file = value()?.into(),
             "-N" | "--no-fork" => o.foreground = true,
             "-D" | "--no-domain-init" => o.domains = false,
+            "--no-state" => o.keep_state = false,
             "-P" | "--pid" => o.say_pid = true,
             "-V" | "--verbose" => {}
             "--report-ready" => o.report_ready = true,
@@ -121,6 +127,7 @@ fn daemonise(args: &[String]) -> Result<()> {
 
 fn serve(o: &Options) -> Result<()> {
     let _lock = lock_pid_file(&o.pid_file)?;
+    std::fs::create_dir_all(run_dir())?;
     let listener = listen(&socket_path())?;
     if o.domains {
         run(o, listener, Xen::open()?)
@@ -131,6 +138,9 @@ fn serve(o: &Options) -> Result<()> {
 
 fn run<P: Platform>(o: &Options, listener: UnixListener, platform: P) -> Result<()> {
     let mut daemon = Daemon::new(listener, platform, o.limits)?;
+    if o.keep_state {
+        daemon.keep_state(StateFile::new(run_dir().join("state")));
+    }
     announce(o)?;
     Ok(daemon.run(None)?)
 }
@@ -173,8 +183,13 @@ fn socket_path() -> PathBuf {
     if let Some(path) = std::env::var_os("XENSTORED_PATH") {
         return path.into();
     }
-    let dir = std::env::var_os("XENSTORED_RUNDIR").unwrap_or("/var/run/xenstored".into());
-    Path::new(&dir).join("socket")
+    run_dir().join("socket")
+}
+
+fn run_dir() -> PathBuf {
+    std::env::var_os("XENSTORED_RUNDIR")
+        .unwrap_or("/var/run/xenstored".into())
+        .into()
 }
 
 fn listen(path: &Path) -> Result<UnixListener> {

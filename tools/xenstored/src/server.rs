@@ -4,6 +4,7 @@
 mod control;
 mod domains;
 mod nodes;
+mod saved;
 mod watches;
 
 use crate::access::{Caller, Limits};
@@ -81,6 +82,8 @@ pub struct Server {
     watches: Watches,
     special_perms: HashMap<Path, Arc<[Perm]>>,
     outbox: Vec<Outgoing>,
+    /// Grows with every change of domains, watches and special permissions.
+    touched: u64,
 }
 
 /// A decoded request.
@@ -124,6 +127,7 @@ impl Server {
             watches: Watches::default(),
             special_perms: HashMap::new(),
             outbox: Vec::new(),
+            touched: 0,
         }
     }
 
@@ -165,6 +169,7 @@ impl Server {
         let Some(c) = self.conns.get_mut(&conn) else {
             return;
         };
+        self.touched += u64::from(!c.watches.is_empty());
         c.transactions.clear();
         for id in std::mem::take(&mut c.watches) {
             self.watches.remove(id);
@@ -220,6 +225,7 @@ impl Server {
         op: Op,
         r: &Request<'_>,
     ) -> Result<Vec<u8>, XsError> {
+        self.touched += u64::from(touches(op));
         match op {
             Op::CONTROL => self.control(r),
             Op::DIRECTORY => self.directory(r),
@@ -244,6 +250,20 @@ impl Server {
             _ => Err(XsError::ENOSYS),
         }
     }
+}
+
+/// May the request change anything that is saved, besides the tree?
+fn touches(op: Op) -> bool {
+    matches!(
+        op,
+        Op::WATCH
+            | Op::UNWATCH
+            | Op::SET_PERMS
+            | Op::INTRODUCE
+            | Op::RELEASE
+            | Op::RESUME
+            | Op::SET_TARGET
+    )
 }
 
 /// The acknowledgement of requests that have nothing else to say.

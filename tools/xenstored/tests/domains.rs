@@ -293,3 +293,67 @@ fn introducing_a_domain_that_is_not_there_fails_cleanly() {
     assert_eq!(again.ask(Op::READ, b"x\0"), (Op::READ, b"y".to_vec()));
     assert_eq!(m.state().bound, [9]);
 }
+
+#[test]
+fn a_daemon_that_follows_a_killed_one_goes_on() {
+    let path = std::env::temp_dir().join(format!("xenstored-state-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let machine = Machine::new();
+    let first = Running::start_with(machine.clone(), Some(path.clone()));
+    let (g, lost) = (
+        introduce(&machine, &first, 3),
+        introduce(&machine, &first, 4),
+    );
+    g.ask(Op::WRITE, b"data\0precious");
+    g.send(&wire::encode(Op::WATCH, 1, 0, b"data\0token\0"));
+    g.receive(16 + 3 + 16 + 11);
+    let c = first.client();
+    c.set_perms(
+        "@releaseDomain",
+        &[xenstore::Perm::none(0), xenstore::Perm::read(3)],
+    )
+    .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !std::fs::read(&path).is_ok_and(|f| f.windows(5).any(|w| w == b"token")) {
+        assert!(Instant::now() < deadline, "nothing was saved");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    drop(first);
+    machine.state().bound.clear();
+    machine.state().gone.push(lost.domid);
+    machine.state().pages.remove(&lost.domid);
+
+    let second = Running::start_with(machine.clone(), Some(path.clone()));
+    let event = wire::encode(Op::WATCH_EVENT, 0, 0, b"data\0token\0");
+    assert_eq!(
+        g.receive(event.len()),
+        event,
+        "its watch fires, in case something was missed"
+    );
+    assert_eq!(g.ask(Op::READ, b"data\0"), (Op::READ, b"precious".to_vec()));
+    let c = second.client();
+    assert!(c.is_introduced(3).unwrap() && !c.is_introduced(4).unwrap());
+    assert_eq!(
+        c.perms("/local/domain/3/data").unwrap(),
+        [xenstore::Perm::none(3)]
+    );
+    assert_eq!(c.perms("@releaseDomain").unwrap().len(), 2);
+    c.write("/local/domain/3/data/new", "1").unwrap();
+    let event = wire::encode(Op::WATCH_EVENT, 0, 0, b"data/new\0token\0");
+    assert_eq!(g.receive(event.len()), event);
+    let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn a_torn_or_foreign_state_is_left_alone() {
+    for content in [&b""[..], b"rubbish", b"xenstored 1\nn"] {
+        let path = std::env::temp_dir().join(format!("xenstored-torn-{}", std::process::id()));
+        let mut all = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+        all.extend(content);
+        std::fs::write(&path, all).unwrap();
+        let r = Running::start_with(Machine::new(), Some(path.clone()));
+        assert_eq!(r.client().control(&["check"]).unwrap(), "OK");
+        let _ = std::fs::remove_file(&path);
+    }
+}

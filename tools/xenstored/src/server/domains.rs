@@ -147,6 +147,7 @@ impl Server {
             }
         }
         if news {
+            self.touched += 1;
             self.fire_special(RELEASE_DOMAIN);
         }
     }
@@ -179,7 +180,7 @@ impl Server {
     }
 
     /// Nodes that a domain owned go with it, and so do its rights: its number will name another one.
-    fn disown(&mut self, id: u16) {
+    pub(super) fn disown(&mut self, id: u16) {
         let (mut gone, mut stripped) = (Vec::new(), Vec::new());
         for (path, node) in self.tree.walk() {
             if path.is_root() {

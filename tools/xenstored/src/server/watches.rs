@@ -57,7 +57,7 @@ impl Server {
         ok()
     }
 
-    fn send_event(&mut self, id: WatchId, path: &Path) {
+    pub(super) fn send_event(&mut self, id: WatchId, path: &Path) {
         let Some(w) = self.watches.get(id) else {
             return;
         };

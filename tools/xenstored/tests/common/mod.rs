@@ -187,6 +187,13 @@ pub struct Running {
 
 impl Running {
     pub fn start<P: Platform + Send + 'static>(platform: P) -> Running {
+        Running::start_with(platform, None)
+    }
+
+    pub fn start_with<P: Platform + Send + 'static>(
+        platform: P,
+        state: Option<PathBuf>,
+    ) -> Running {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("xenstored-test-{}-{n}.sock", std::process::id());
@@ -196,6 +203,9 @@ impl Running {
         let (stop, stopped) = UnixStream::pair().unwrap();
         let thread = std::thread::spawn(move || {
             let mut daemon = Daemon::new(listener, platform, Limits::default()).unwrap();
+            if let Some(path) = state {
+                daemon.keep_state(xenstored::state_file::StateFile::new(path));
+            }
             daemon.run(Some(&stopped)).unwrap();
             daemon.server().tree().check().unwrap();
         });
