@@ -170,3 +170,21 @@ pub fn entry(gsi: u32) -> Option<u64> {
     });
     value
 }
+
+/// Does an I/O APIC have its registers in the page of this physical address?
+pub fn is_ioapic(pa: u64) -> bool {
+    acpi::info()
+        .ioapics
+        .iter()
+        .any(|io| u64::from(io.address) & !0xfff == pa & !0xfff)
+}
+
+/// Register `register` of the I/O APIC at `base`, for guests that look at its version; `None` if there is none there.
+pub fn read_for_guest(base: u64, register: u32) -> Option<u32> {
+    let at = acpi::info()
+        .ioapics
+        .iter()
+        .position(|io| u64::from(io.address) == base)?;
+    let list = IOAPICS.lock();
+    (register <= 0xff).then(|| list.get(at).map(|io| io.read(register)))?
+}

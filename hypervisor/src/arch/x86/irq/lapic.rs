@@ -86,6 +86,7 @@ fn write(register: u32, value: u32) {
 pub fn init() {
     if features().x2apic {
         X2APIC.store(true, Ordering::Relaxed);
+        enable();
         return;
     }
     let address = match crate::acpi::info().lapic_address {
@@ -108,8 +109,8 @@ pub fn is_x2apic() -> bool {
     x2apic()
 }
 
-/// Switches this CPU's local APIC on.
-pub fn init_cpu() {
+/// Puts this CPU's local APIC in the mode chosen.
+fn enable() {
     let mut base = Msr::new(MSR_APIC_BASE);
     // SAFETY: enabling the APIC, in x2APIC mode where CPUID offers it; xAPIC to x2APIC is a legal transition.
     unsafe {
@@ -119,6 +120,11 @@ pub fn init_cpu() {
             base.write(value | BASE_X2APIC);
         }
     }
+}
+
+/// Switches this CPU's local APIC on.
+pub fn init_cpu() {
+    enable();
     write(TPR, 0);
     write(SVR, SVR_ENABLE | u32::from(vectors::SPURIOUS));
     write(LVT_TIMER, LVT_MASKED | u32::from(vectors::TIMER));
