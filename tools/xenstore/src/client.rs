@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub const SOCKET: &str = "/var/run/xenstored/socket";
 /// Kernel devices through which a domain reaches its server, in order of preference.
 pub const DEVICES: [&str; 2] = ["/dev/xen/xenbus", "/proc/xen/xenbus"];
+/// Exists where the server is to run: there the kernel's device would wait for a server for ever.
+const BACKEND: &str = "/dev/xen/xenbus_backend";
 /// How often [`Client::transaction`] starts over before it gives up with `EAGAIN`.
 const TRANSACTION_ATTEMPTS: u32 = 200;
 
@@ -41,12 +43,15 @@ struct Inner {
 }
 
 impl Client {
-    /// Connect: `XENSTORED_PATH`, else the server's socket, else the kernel's device.
+    /// Connect: `XENSTORED_PATH`, else the server's socket, else (not in domain 0) the kernel's device.
     pub fn open() -> Result<Client> {
         if let Some(path) = std::env::var_os("XENSTORED_PATH") {
             return Client::open_path(FsPath::new(&path));
         }
         let mut result = Client::open_path(FsPath::new(SOCKET));
+        if FsPath::new(BACKEND).exists() {
+            return result;
+        }
         for dev in DEVICES {
             if result.is_err() && FsPath::new(dev).exists() {
                 result = Client::open_path(FsPath::new(dev));
