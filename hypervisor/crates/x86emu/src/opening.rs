@@ -2,7 +2,7 @@
 //!
 //! Guests choose these bytes, and a decoder for all of x86 is large: whatever is none of ours (vector encodings above all)
 //! stops here. Operand widths are decided here too, for they follow from prefixes and opcode alone.
-use crate::{MAX_LEN, Unhandled, Width};
+use crate::{MAX_LEN, Segment, Unhandled, Width};
 
 /// Where an opcode is listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Opening {
     short: bool,
     /// Prefix 67: the addresses of the other size.
     pub other_addresses: bool,
+    /// Segment of data: the last override that counts, or DS.
+    pub segment: Segment,
 }
 
 impl Opening {
@@ -30,12 +32,21 @@ impl Opening {
         let mut bytes = bytes.iter().copied().take(MAX_LEN);
         let mut next = || bytes.next().ok_or(Unhandled::Truncated);
         let (mut short, mut other_addresses, mut rex) = (false, false, 0);
+        let mut segment = Segment::Ds;
         let mut byte = next()?;
         loop {
             match byte {
                 0x66 => short = true,
                 0x67 => other_addresses = true,
-                0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3 => {}
+                0x64 => segment = Segment::Fs,
+                0x65 => segment = Segment::Gs,
+                // Without effect in 64-bit code.
+                0x26 | 0x2e | 0x36 | 0x3e if long => {}
+                0x26 => segment = Segment::Es,
+                0x2e => segment = Segment::Cs,
+                0x36 => segment = Segment::Ss,
+                0x3e => segment = Segment::Ds,
+                0xf0 | 0xf2 | 0xf3 => {}
                 _ => break,
             }
             byte = next()?;
@@ -55,6 +66,7 @@ impl Opening {
             rex_w: rex & 8 != 0,
             short,
             other_addresses,
+            segment,
         })
     }
 

@@ -129,7 +129,7 @@ pub(crate) fn length(i: &Instruction) -> u8 {
 }
 
 /// The segment that memory operands use: an override, or none that matters in 64-bit mode.
-pub(crate) fn segment(i: &Instruction) -> Segment {
+fn segment(i: &Instruction) -> Segment {
     use yaxpeax_x86::long_mode::Segment as S;
     match i.prefixes.segment() {
         S::FS => Segment::Fs,

@@ -1,8 +1,6 @@
 //! Privileged instructions of a 64-bit PV guest.
 use crate::opening::{Map, Opening};
-use crate::operand::{
-    Ea, Gpr, RegMem, Segment, Width, decode, gpr, immediate, length, memory, segment,
-};
+use crate::operand::{Ea, Gpr, RegMem, Segment, Width, decode, gpr, immediate, length, memory};
 use crate::{MAX_LEN, Unhandled};
 use yaxpeax_x86::long_mode::{Instruction, Opcode, Operand, register_class as class};
 
@@ -200,7 +198,7 @@ fn classify(i: &Instruction, opening: &Opening) -> Result<PrivOp, Unhandled> {
             width: opening.io_width(),
             rep,
             addr32,
-            segment: segment(i),
+            segment: opening.segment,
         },
         Opcode::CLI => PrivOp::Cli,
         Opcode::STI => PrivOp::Sti,

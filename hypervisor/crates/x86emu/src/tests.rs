@@ -326,3 +326,45 @@ proptest! {
         prop_assert_eq!(f & 0x10 != 0, a & 15 < b & 15);
     }
 }
+
+#[test]
+fn an_absolute_address_is_sign_extended() {
+    // mov qword ptr [0xffffffff82000010], rax, as kernels address their own page tables
+    let bytes = [0x48, 0x89, 0x04, 0x25, 0x10, 0x00, 0x00, 0x82];
+    let op = decode_mem_write(&bytes, &Regs::new()).unwrap();
+    assert_eq!(op.addr(), 0xffff_ffff_8200_0010);
+    // With 32-bit addresses it is not.
+    let bytes = [0x67, 0x48, 0x89, 0x04, 0x25, 0x10, 0x00, 0x00, 0x82];
+    let op = decode_mem_write(&bytes, &Regs::new()).unwrap();
+    assert_eq!(op.addr(), 0x8200_0010);
+}
+
+#[test]
+fn a_rex_prefix_that_another_prefix_voids_is_declined() {
+    for bytes in [&[0x48, 0x40, 0x89, 0x03][..], &[0x48, 0x66, 0x89, 0x03]] {
+        let op = decode_mem_write(bytes, &Regs::new());
+        assert_eq!(op, Err(Unhandled::Unknown), "{bytes:x?}");
+    }
+}
+
+#[test]
+fn thirty_two_bit_programs_may_do_port_io() {
+    let outs = |segment| PrivOp::Outs {
+        width: Width::B1,
+        rep: true,
+        addr32: true,
+        segment,
+    };
+    assert_eq!(
+        decode_priv(&[0xf3, 0x6e], false),
+        Ok((outs(Segment::Ds), 2))
+    );
+    assert_eq!(
+        decode_priv(&[0xf3, 0x26, 0x6e], false),
+        Ok((outs(Segment::Es), 3))
+    );
+    // inc eax is no REX prefix, and control registers are the kernel's.
+    for bytes in [&[0x40, 0xec][..], &[0x0f, 0x20, 0xc0], &[0x67, 0x6c]] {
+        assert_eq!(decode_priv(bytes, false), Err(Unhandled::Unknown));
+    }
+}

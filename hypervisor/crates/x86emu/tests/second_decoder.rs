@@ -271,22 +271,66 @@ fn check_priv(bytes: &[u8], regs: &Regs) {
                 assert_eq!(w, width(i.op0_register()), "{i:?}");
             }
         }
+        op => assert_eq!(Some(flat(op)), expect(&i), "{i:?}"),
+    }
+}
+
+/// Segments without a base of their own in 64-bit mode are all one.
+fn flat(op: PrivOp) -> PrivOp {
+    match op {
         PrivOp::Outs {
-            segment: Segment::Cs | Segment::Ds | Segment::Es | Segment::Ss,
             width,
             rep,
             addr32,
-        } => {
-            // In 64-bit mode these are all one.
-            let flat = PrivOp::Outs {
-                segment: Segment::Ds,
-                width,
-                rep,
-                addr32,
-            };
-            assert_eq!(Some(flat), expect(&i), "{i:?}");
+            segment: Segment::Cs | Segment::Ds | Segment::Es | Segment::Ss,
+        } => PrivOp::Outs {
+            width,
+            rep,
+            addr32,
+            segment: Segment::Ds,
+        },
+        op => op,
+    }
+}
+
+/// The same for code of a 32-bit program.
+fn check_priv32(bytes: &[u8]) {
+    let ours = decode_priv(bytes, false);
+    let i = Decoder::with_ip(32, bytes, RIP & 0xffff_ffff, DecoderOptions::NONE).decode();
+    if i.is_invalid() {
+        assert!(
+            ours.is_err(),
+            "{bytes:02x?} is no instruction, yet {ours:?}"
+        );
+        return;
+    }
+    match ours {
+        Ok((op, len)) => {
+            assert_eq!(len, i.len(), "length of {i:?}");
+            assert_eq!(Some(flat(op)), expect(&i), "{i:?}");
         }
-        op => assert_eq!(Some(op), expect(&i), "{i:?}"),
+        Err(_) => {
+            let everyday = matches!(
+                i.mnemonic(),
+                M::In
+                    | M::Out
+                    | M::Insb
+                    | M::Insw
+                    | M::Insd
+                    | M::Outsb
+                    | M::Outsw
+                    | M::Outsd
+                    | M::Cli
+                    | M::Sti
+                    | M::Cpuid
+                    | M::Rdtsc
+            );
+            let addresses16 = bytes[..i.len()].contains(&0x67);
+            assert!(
+                !everyday || addresses16,
+                "{i:?} is one of ours, yet {ours:?}"
+            );
+        }
     }
 }
 
@@ -408,6 +452,7 @@ proptest! {
     fn likely_sequences_are_read_alike(bytes in likely(), regs in regs()) {
         check_write(&bytes, &regs);
         check_priv(&bytes, &regs);
+        check_priv32(&bytes);
     }
 
     #[test]
@@ -415,6 +460,7 @@ proptest! {
         let bytes = &bytes[..bytes.len().min(15)];
         check_write(bytes, &regs);
         check_priv(bytes, &regs);
+        check_priv32(bytes);
     }
 
     #[test]
