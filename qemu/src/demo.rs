@@ -4,7 +4,7 @@ use crate::host::{HostSpec, Hypervisor, Mode, Tools};
 use crate::machine::{Machine, Serial};
 use crate::qemu::{Hardware, Qemu};
 use crate::steps::Steps;
-use crate::{Context, Result, dist, image};
+use crate::{Context, Result, dist, image, paths};
 use std::time::Duration;
 
 /// What `--help` prints.
@@ -69,10 +69,17 @@ pub fn main(args: &[String]) -> Result<i32> {
     }
     let o = parse(args)?;
     let mut steps = Steps::new();
-    if o.spec.hypervisor == Hypervisor::Corten || o.spec.tools == Tools::Ours || o.build_only {
-        dist::build(&mut steps)?;
+    if o.spec.hypervisor == Hypervisor::Corten {
+        dist::hypervisor(&mut steps)?;
+    }
+    if o.spec.tools == Tools::Ours {
+        dist::tools(&mut steps)?;
     }
     if o.build_only {
+        steps.done(&format!(
+            "{} is laid out as the root of a host",
+            paths::dist().display()
+        ));
         return Ok(0);
     }
     steps.begin("making the boot image");
@@ -165,15 +172,18 @@ fn tour(serial: &mut Serial, spec: &HostSpec, steps: &mut Steps) -> Result<()> {
     serial.send("poweroff -f\n")
 }
 
-/// Types a command into dom0's shell; returns what it printed if it ended well.
+/// Types a command into dom0's shell, which shows its prompt; returns what it printed if it ended well.
 fn dom0(serial: &mut Serial, command: &str) -> Result<String> {
-    serial.send(&format!("{command}; echo status=$((0+$?)).\n"))?;
-    // The echo of what was typed ends with `.` too, but has no digit before it.
-    serial.expect("$((0+$?)).", Duration::from_secs(10))?;
+    // The quotes keep the echo of what is typed apart from what is printed.
+    serial.send(&format!("{command}; echo sta''tus=$?.\n"))?;
+    serial.expect("sta''tus=$?.", Duration::from_secs(10))?;
     let said = serial
         .expect("status=", Duration::from_secs(60))
         .context(command)?;
     let status = serial.expect(".", Duration::from_secs(5))?;
+    serial
+        .expect("# ", Duration::from_secs(10))
+        .context("dom0's prompt")?;
     if status == "0" {
         Ok(said)
     } else {

@@ -30,7 +30,17 @@ pub fn cargo(args: &[&str], target: Option<&Path>) -> Result<()> {
 
 /// Builds everything and installs it into `target/dist/`.
 pub fn build(steps: &mut Steps) -> Result<()> {
-    let dist = paths::dist();
+    hypervisor(steps)?;
+    tools(steps)?;
+    steps.done(&format!(
+        "{} is laid out as the root of a host",
+        paths::dist().display()
+    ));
+    Ok(())
+}
+
+/// Builds and installs the hypervisor, and the guest that tests use.
+pub fn hypervisor(steps: &mut Steps) -> Result<()> {
     steps.begin("building the hypervisor and the test guest");
     let target = cargo_target().join("hv");
     cargo(&["hv", "-p", "microguest"], Some(&target))?;
@@ -40,8 +50,13 @@ pub fn build(steps: &mut Steps) -> Result<()> {
     )?;
     install(
         &target.join("x86_64-hypervisor/release/hypervisor"),
-        &dist.join("boot/corten"),
-    )?;
+        &paths::dist().join("boot/corten"),
+    )
+}
+
+/// Builds and installs what runs in dom0.
+pub fn tools(steps: &mut Steps) -> Result<()> {
+    let dist = paths::dist();
 
     steps.begin("building the tools");
     cargo(
@@ -78,10 +93,6 @@ pub fn build(steps: &mut Steps) -> Result<()> {
         &dist.join("etc/xen/guest.cfg"),
         0o644,
     )?;
-    steps.done(&format!(
-        "{} is laid out as the root of a host",
-        dist.display()
-    ));
     Ok(())
 }
 

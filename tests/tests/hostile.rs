@@ -4,10 +4,10 @@ use integration::{Builder, Host, Story, matrix};
 use std::time::Duration;
 
 matrix! {
-    a_guest_that_crashes_is_reported: reference;
-    a_guest_that_hogs_is_contained: reference;
-    forged_page_tables_are_refused: reference;
-    random_calls_do_no_harm: reference;
+    a_guest_that_crashes_is_reported: reference, tools;
+    a_guest_that_hogs_is_contained: reference, tools;
+    forged_page_tables_are_refused: reference, tools;
+    random_calls_do_no_harm: reference, tools;
 }
 
 const SOON: Duration = Duration::from_secs(20);

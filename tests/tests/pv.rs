@@ -4,10 +4,10 @@ use integration::{Builder, Host, Story, matrix};
 use std::time::Duration;
 
 matrix! {
-    a_guest_lives_and_dies: reference;
-    a_guest_reboots_and_powers_off_by_itself: reference;
-    guests_leave_nothing_behind: reference;
-    a_guest_has_as_many_vcpus_as_it_was_given: reference;
+    a_guest_lives_and_dies: reference, tools;
+    a_guest_reboots_and_powers_off_by_itself: reference, tools;
+    guests_leave_nothing_behind: reference, tools;
+    a_guest_has_as_many_vcpus_as_it_was_given: reference, tools;
 }
 
 const SOON: Duration = Duration::from_secs(30);

@@ -3,8 +3,8 @@
 use integration::{Builder, Host, Story, matrix};
 
 matrix! {
-    it_tells_about_the_host: reference;
-    wrong_configurations_are_refused: reference;
+    it_tells_about_the_host: reference, tools;
+    wrong_configurations_are_refused: reference, tools;
 }
 
 fn it_tells_about_the_host(host: Builder) -> Story {
