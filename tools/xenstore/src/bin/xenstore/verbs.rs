@@ -104,7 +104,7 @@ pub fn read(c: &Client, o: &Options) -> Result<ExitCode> {
 
 pub fn write(c: &Client, o: &Options) -> Result<ExitCode> {
     need(o, 2)?;
-    if o.args.len() % 2 != 0 {
+    if !o.args.len().is_multiple_of(2) {
         return Err("a path without a value".into());
     }
     c.transaction(|tx| {
