@@ -111,6 +111,12 @@ pub struct HostSpec {
     pub add: Vec<(PathBuf, String)>,
     /// Kernel's console log level in dom0.
     pub loglevel: u8,
+    /// What is passed as dom0's kernel instead of Debian's.
+    pub kernel: Option<PathBuf>,
+    /// Nothing is passed along with the hypervisor.
+    pub no_modules: bool,
+    /// Through GRUB from a CD, not by QEMU's own loader.
+    pub through_grub: bool,
 }
 
 impl Default for HostSpec {
@@ -127,6 +133,9 @@ impl Default for HostSpec {
             bins: None,
             add: Vec::new(),
             loglevel: 4,
+            kernel: None,
+            no_modules: false,
+            through_grub: false,
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::host::HostSpec;
 use crate::kernel::Kernel;
 use crate::machine::{Machine, Serial};
 use crate::paths::Scratch;
-use crate::{Context, Result, initrd};
+use crate::{Context, Result, image, initrd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ enum Boot {
     /// `-kernel` and `-initrd` (Multiboot 1 when a hypervisor is given), `-append`.
     Direct {
         kernel: PathBuf,
-        initrd: String,
+        initrd: Option<String>,
         append: String,
     },
     /// A CD image with GRUB on it.
@@ -123,10 +123,10 @@ impl Qemu {
                 initrd,
                 append,
             } => {
-                command
-                    .arg("-kernel")
-                    .arg(kernel)
-                    .args(["-initrd", initrd, "-append", append]);
+                command.arg("-kernel").arg(kernel).args(["-append", append]);
+                if let Some(initrd) = initrd {
+                    command.args(["-initrd", initrd]);
+                }
             }
             Boot::Cdrom(image) => {
                 command.arg("-cdrom").arg(image);
@@ -139,26 +139,40 @@ impl Qemu {
 
 impl Machine for Qemu {
     fn deploy(&mut self, spec: &HostSpec) -> Result<()> {
+        let append = spec.hypervisor_args.clone();
+        let hypervisor = spec.hypervisor_file()?;
+        if let Some(kernel) = hypervisor.clone().filter(|_| spec.no_modules) {
+            self.boot = Some(Boot::Direct {
+                kernel,
+                initrd: None,
+                append,
+            });
+            return Ok(());
+        }
+        if spec.through_grub {
+            self.boot = Some(Boot::Cdrom(image::cdrom("host", spec)?));
+            return Ok(());
+        }
         let kernel = Kernel::debian()?;
         let file = self.scratch.path().join("initrd");
         std::fs::write(&file, initrd::dom0(spec, &kernel)?).context(file.display())?;
         let file = file
             .to_str()
             .context("path of the workspace is not UTF-8")?;
-        let image = kernel
-            .image
-            .to_str()
-            .context("path of the kernel is not UTF-8")?;
-        self.boot = Some(match spec.hypervisor_file()? {
-            Some(hypervisor) => Boot::Direct {
-                kernel: hypervisor,
+        let image = spec.kernel.as_ref().unwrap_or(&kernel.image);
+        self.boot = Some(match hypervisor {
+            Some(kernel) => {
                 // A comma separates modules; one within an argument is doubled.
-                initrd: format!("{image} {},{file}", spec.dom0_cmdline().replace(',', ",,")),
-                append: spec.hypervisor_args.clone(),
-            },
+                let args = spec.dom0_cmdline().replace(',', ",,");
+                Boot::Direct {
+                    kernel,
+                    initrd: Some(format!("{} {args},{file}", image.display())),
+                    append,
+                }
+            }
             None => Boot::Direct {
-                kernel: kernel.image,
-                initrd: file.into(),
+                kernel: image.clone(),
+                initrd: Some(file.into()),
                 append: spec.dom0_cmdline(),
             },
         });

@@ -103,6 +103,29 @@ impl Builder {
         self
     }
 
+    /// Passes `file` as dom0's kernel.
+    pub fn kernel(mut self, file: impl Into<std::path::PathBuf>) -> Self {
+        self.spec.kernel = Some(file.into());
+        self
+    }
+
+    /// Passes no modules at all.
+    pub fn no_modules(mut self) -> Self {
+        self.spec.no_modules = true;
+        self
+    }
+
+    /// Boots through GRUB, as an installed machine does.
+    pub fn grub(mut self) -> Self {
+        self.spec.through_grub = true;
+        self
+    }
+
+    /// UEFI firmware instead of a BIOS.
+    pub fn uefi(self) -> Self {
+        self.device(&format!("-bios {}", qemu::image::OVMF)).grub()
+    }
+
     /// Puts a file into dom0.
     pub fn file(mut self, from: impl Into<std::path::PathBuf>, to: &str) -> Self {
         self.spec.add.push((from.into(), to.into()));
@@ -237,7 +260,7 @@ impl Host {
         }
     }
 
-    /// Waits for the machine to switch itself off or reboot.
+    /// Waits for the machine to switch itself off or reboot; returns all that it said.
     pub fn ends(mut self, timeout: Duration) -> Result<String> {
         if self.machine.wait(timeout)? {
             self.console()
