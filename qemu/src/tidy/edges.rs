@@ -48,7 +48,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "tools/libxl",
         &["xen-abi", "xendev", "xenctrl", "xenstore", "xenguest"],
     ),
-    ("tools/xl", &["libxl"]),
+    (
+        "tools/xl",
+        &["xen-abi", "xenctrl", "xenstore", "libxl", "xenconsoled"],
+    ),
     (
         "tools/xenstored",
         &["xen-abi", "xendev", "xenctrl", "xenstore"],
@@ -58,6 +61,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["xen-abi", "xendev", "xenctrl", "xenstore"],
     ),
     ("qemu", &[]),
+    ("tests/guests", &["xen-abi"]),
     (
         "tests",
         &[

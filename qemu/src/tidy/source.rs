@@ -52,7 +52,7 @@ pub fn check(file: &str, text: &str) -> Vec<String> {
         if !(rest.starts_with('{') || rest.starts_with("impl")) {
             continue;
         }
-        if !UNSAFE.iter().any(|dir| file.starts_with(dir)) {
+        if !UNSAFE.iter().any(|dir| file.starts_with(dir)) && !file.contains("/tests/") {
             faults.push(format!("{file}:{}: no unsafe code here", i + 1));
         }
         if !line.contains("SAFETY:") && !explained(&lines[..i]) {
@@ -67,7 +67,7 @@ pub fn check(file: &str, text: &str) -> Vec<String> {
 
 /// Whether a SAFETY comment stands before, within the same statement.
 fn explained(before: &[&str]) -> bool {
-    for line in before.iter().rev().take(12) {
+    for (distance, line) in before.iter().rev().take(12).enumerate() {
         let line = line.trim();
         if line.contains("SAFETY:") {
             return true;
@@ -75,8 +75,8 @@ fn explained(before: &[&str]) -> bool {
         let continues = line.starts_with("//")
             || line.starts_with('#')
             || !line.ends_with([';', '}', '{']) && !line.is_empty();
-        // One comment may cover neighbouring one-line blocks.
-        if !continues && !line.contains("unsafe") {
+        // One comment may cover neighbouring one-line blocks, or stand before the expression around the block.
+        if !continues && !line.contains("unsafe") && !(distance < 3 && line.ends_with('{')) {
             return false;
         }
     }
