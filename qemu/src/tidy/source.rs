@@ -76,7 +76,8 @@ fn explained(before: &[&str]) -> bool {
             || line.starts_with('#')
             || !line.ends_with([';', '}', '{']) && !line.is_empty();
         // One comment may cover neighbouring one-line blocks, or stand before the expression around the block.
-        if !continues && !line.contains("unsafe") && !(distance < 3 && line.ends_with('{')) {
+        let opens = distance < 3 && line.ends_with('{');
+        if !(continues || opens || line.contains("unsafe")) {
             return false;
         }
     }
