@@ -300,3 +300,12 @@ pub fn break_lock() {
     // SAFETY: the other CPUs have been told to stop, and have had time to; this CPU does not return to a guard's owner.
     unsafe { CONSOLE.break_lock() };
 }
+
+/// Whether an I/O port belongs to a serial line the console uses.
+pub fn owns_port(port: u16) -> bool {
+    let console = CONSOLE.lock();
+    COM_PORTS
+        .iter()
+        .zip(&console.uarts)
+        .any(|(base, uart)| uart.is_some() && (*base..*base + 8).contains(&port))
+}

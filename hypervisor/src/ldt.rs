@@ -9,7 +9,8 @@ use xen_abi::Mfn;
 /// Pages of the largest LDT.
 const PAGES: usize = 16;
 /// Physical addresses, 0 = not yet.
-static COPIES: [[AtomicU64; PAGES]; MAX_CPUS] = [const { [const { AtomicU64::new(0) }; PAGES] }; MAX_CPUS];
+static COPIES: [[AtomicU64; PAGES]; MAX_CPUS] =
+    [const { [const { AtomicU64::new(0) }; PAGES] }; MAX_CPUS];
 
 /// The frame for copy `slot` on `cpu`; `None` without memory. Only `cpu` asks for its own.
 pub fn page(cpu: u32, slot: usize) -> Option<Mfn> {

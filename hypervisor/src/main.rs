@@ -12,7 +12,21 @@ mod arch;
 #[cfg(target_os = "none")]
 mod console;
 #[cfg(target_os = "none")]
+mod debug_keys;
+#[cfg(target_os = "none")]
 mod dom0;
+#[cfg(target_os = "none")]
+mod guest_console;
+#[cfg(target_os = "none")]
+mod guest_cpuid;
+#[cfg(target_os = "none")]
+mod guest_irq;
+#[cfg(target_os = "none")]
+mod guest_time;
+#[cfg(target_os = "none")]
+mod host;
+#[cfg(target_os = "none")]
+mod ldt;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
@@ -27,9 +41,13 @@ mod smp;
 mod sync;
 #[cfg(target_os = "none")]
 mod time;
+#[cfg(target_os = "none")]
+mod timers;
+#[cfg(target_os = "none")]
+mod tlb;
 
 #[cfg(target_os = "none")]
-use arch::x86::{boot::BootInfo, cpu, irq, mm};
+use arch::x86::{boot::BootInfo, cpu, entry, irq, mm};
 
 /// First line, when the console works.
 #[cfg(target_os = "none")]
@@ -54,23 +72,63 @@ fn start(boot: &'static BootInfo) -> ! {
     irq::init();
     console::allocate_ring(boot.config.conring_size);
     cpu::features::report();
+    entry::install();
+    mm::set_tlb_sync(|stamp| tlb::sync(!0, stamp));
     smp::start_all();
     dom0::start(boot)
 }
 
+/// How often the serial line is looked at for typed characters.
+#[cfg(target_os = "none")]
+const CONSOLE_POLL_NS: u64 = 10_000_000;
+
 /// An interrupt of a device has arrived (see `irq`).
 #[cfg(target_os = "none")]
 fn irq_hook(irq: u32) {
-    log::debug!("irq {irq}");
+    guest_irq::arrived(irq);
 }
 
-/// Another CPU wants this one's attention.
+/// Another CPU wants this one's attention: the exit path looks for what it is. The slice may have become shorter.
 #[cfg(target_os = "none")]
-fn ipi_hook(_vector: u8) {}
+fn ipi_hook(_vector: u8) {
+    timers::rearm();
+}
 
 /// This CPU's timer has fired.
 #[cfg(target_os = "none")]
-fn timer_hook() {}
+fn timer_hook() {
+    timers::fired();
+}
+
+/// When this CPU next looks for typed characters; CPU 0 does.
+#[cfg(target_os = "none")]
+fn console_poll_deadline() -> u64 {
+    if percpu::cpu_id() == 0 {
+        NEXT_POLL.load(core::sync::atomic::Ordering::Relaxed)
+    } else {
+        u64::MAX
+    }
+}
+
+#[cfg(target_os = "none")]
+static NEXT_POLL: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+
+/// Takes typed characters from the serial line, when it is time to.
+#[cfg(target_os = "none")]
+fn console_poll(now: u64) {
+    if console_poll_deadline() > now {
+        return;
+    }
+    NEXT_POLL.store(now + CONSOLE_POLL_NS, core::sync::atomic::Ordering::Relaxed);
+    let input = core::iter::from_fn(console::poll).filter_map(|input| match input {
+        console::Input::Domain0(byte) => Some(byte),
+        console::Input::Hypervisor(key) => {
+            debug_keys::handle(key);
+            None
+        }
+    });
+    host::typed(input);
+}
 
 #[cfg(not(target_os = "none"))]
 fn main() {}

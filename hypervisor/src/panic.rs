@@ -26,6 +26,14 @@ pub fn dying() -> bool {
     DYING.load(Ordering::Relaxed)
 }
 
+/// An NMI has arrived: from a CPU that is dying, or from nowhere.
+pub fn nmi_arrived() {
+    if dying() {
+        smp::stop_forever();
+    }
+    log::warn!("CPU {}: unexpected NMI", crate::percpu::cpu_id());
+}
+
 /// Prints `message` and reboots, or halts with `noreboot`.
 pub fn fatal(message: &str) -> ! {
     fatal_fmt(format_args!("{message}"))

@@ -75,7 +75,9 @@ pub fn sync(cpus: u64, stamp: u32) {
         if relevant & 1 << cpu == 0 {
             continue;
         }
-        let last = LAST.get(cpu as usize).map_or(0, |l| l.load(Ordering::SeqCst));
+        let last = LAST
+            .get(cpu as usize)
+            .map_or(0, |l| l.load(Ordering::SeqCst));
         if older(last, stamp) {
             stale |= 1 << cpu;
         }

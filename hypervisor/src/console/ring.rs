@@ -54,6 +54,28 @@ impl Ring {
         self.start = self.start.max(oldest);
     }
 
+    /// `readconsole`: copies from position `index` when `incremental`, else from the oldest byte; positions are the low 32
+    /// bits. Returns the bytes copied and the next position; `clear` then forgets everything.
+    pub fn read_from(
+        &mut self,
+        to: &mut [u8],
+        index: u32,
+        incremental: bool,
+        clear: bool,
+    ) -> (usize, u32) {
+        let behind = (self.end as u32).wrapping_sub(index);
+        let from = if incremental {
+            self.end.saturating_sub(u64::from(behind))
+        } else {
+            self.start
+        };
+        let (count, next) = self.read(from, to);
+        if clear {
+            self.clear();
+        }
+        (count, next as u32)
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.start = self.end;

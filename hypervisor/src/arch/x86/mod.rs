@@ -5,3 +5,4 @@ pub mod cpu;
 pub mod entry;
 pub mod irq;
 pub mod mm;
+pub mod pv;

@@ -1,5 +1,6 @@
 //! From the boot loader's jump to [`crate::start`]: the 32-bit entry, and what the boot loader told us.
 
+pub mod efi;
 mod entry;
 mod info;
 mod mb2;

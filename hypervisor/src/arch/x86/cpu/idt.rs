@@ -33,8 +33,9 @@ pub unsafe fn set_all(stubs: u64, stride: u64, selector: u16) {
             18 if selector == HV_CS => IST_MC,
             _ => 0,
         };
-        // Guests may raise #BP and #OF with INT3 and INTO; other software interrupts arrive as #GP.
-        let dpl = if matches!(vector, 3 | 4) { 3 } else { 0 };
+        // Guests may raise #BP and #OF with INT3 and INTO, and system calls with INT 0x80; other software interrupts
+        // arrive as #GP.
+        let dpl = if matches!(vector, 3 | 4 | 0x80) { 3 } else { 0 };
         // SAFETY: in bounds; alone on this table (the caller's promise).
         unsafe {
             (*IDT.0.get())[vector as usize] = gate(stubs + vector * stride, selector, ist, dpl)

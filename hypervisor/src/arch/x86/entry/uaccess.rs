@@ -7,7 +7,9 @@ use xen_abi::xen::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
 /// Whether `[gva, gva+len)` may be touched for a guest: canonical and outside the hypervisor's range.
 #[inline]
 pub fn access_ok(gva: u64, len: usize) -> bool {
-    let Some(end) = gva.checked_add(len as u64) else { return false };
+    let Some(end) = gva.checked_add(len as u64) else {
+        return false;
+    };
     if gva < 0x0000_8000_0000_0000 {
         end <= 0x0000_8000_0000_0000
     } else {
@@ -38,7 +40,9 @@ pub fn copy_from_guest(buf: &mut [u8], gva: u64) -> Result<(), Fault> {
         return Err(Fault);
     }
     // SAFETY: the range is not the hypervisor's; a fault inside copy_guest is fixed up and reported as a remainder.
-    let left = with_user_access(|| unsafe { symbols::copy_guest(buf.as_mut_ptr(), gva as *const u8, buf.len()) });
+    let left = with_user_access(|| unsafe {
+        symbols::copy_guest(buf.as_mut_ptr(), gva as *const u8, buf.len())
+    });
     if left == 0 { Ok(()) } else { Err(Fault) }
 }
 
@@ -49,6 +53,8 @@ pub fn copy_to_guest(gva: u64, buf: &[u8]) -> Result<(), Fault> {
         return Err(Fault);
     }
     // SAFETY: as above; the guest's own page tables decide what is writable (CR0.WP is set).
-    let left = with_user_access(|| unsafe { symbols::copy_guest(gva as *mut u8, buf.as_ptr(), buf.len()) });
+    let left = with_user_access(|| unsafe {
+        symbols::copy_guest(gva as *mut u8, buf.as_ptr(), buf.len())
+    });
     if left == 0 { Ok(()) } else { Err(Fault) }
 }

@@ -135,6 +135,9 @@ fn map_ram(l4: u64, boot: &BootInfo) -> Result<(), NoMemory> {
         ) {
             continue;
         }
+        if region.start >= limit {
+            break;
+        }
         let start = region.start & !(PAGE_SIZE - 1);
         let end = region.end.next_multiple_of(PAGE_SIZE).min(limit);
         if start > run.1 {

@@ -14,6 +14,7 @@ mod tables;
 pub use build::{drop_identity_map, init, low_page};
 pub use ioremap::{ioremap, is_device_memory, map_firmware};
 pub use layout::*;
+pub use object_heap::with_scratch;
 pub use paging::NoMemory;
 pub use tables::{m2p_extents, m2p_get, m2p_set};
 

@@ -37,7 +37,13 @@ pub struct Bounce {
 impl Bounce {
     /// To a callback.
     pub fn to(callback: Callback) -> Bounce {
-        Bounce { rip: callback.address, cs: FLAT_KERNEL_CS, error: None, mask_events: callback.mask_events, selectors: None }
+        Bounce {
+            rip: callback.address,
+            cs: FLAT_KERNEL_CS,
+            error: None,
+            mask_events: callback.mask_events,
+            selectors: None,
+        }
     }
 }
 
@@ -86,7 +92,9 @@ pub fn bounce(regs: &mut CpuUserRegs, v: &Vcpu, b: Bounce) {
     push(regs.rcx);
     push(regs.r11);
     if let Some([ds, es, fs, gs]) = b.selectors {
-        [ds, es, fs, gs].into_iter().for_each(|s| push(u64::from(s)));
+        [ds, es, fs, gs]
+            .into_iter()
+            .for_each(|s| push(u64::from(s)));
     }
     if let Some(error) = b.error {
         push(u64::from(error));
@@ -115,7 +123,12 @@ pub fn bounce(regs: &mut CpuUserRegs, v: &Vcpu, b: Bounce) {
 
 /// Injects an exception through the guest's trap table.
 pub fn inject(regs: &mut CpuUserRegs, v: &Vcpu, vector: u8, error: Option<u32>) {
-    let trap = v.pv.lock().traps.get(usize::from(vector)).copied().unwrap_or_default();
+    let trap =
+        v.pv.lock()
+            .traps
+            .get(usize::from(vector))
+            .copied()
+            .unwrap_or_default();
     if trap.address == 0 {
         crash(regs, "exception without a handler in its trap table");
         return;
@@ -123,13 +136,24 @@ pub fn inject(regs: &mut CpuUserRegs, v: &Vcpu, vector: u8, error: Option<u32>) 
     bounce(
         regs,
         v,
-        Bounce { rip: trap.address, cs: trap.cs, error, mask_events: trap.flags & TI_IF != 0, selectors: None },
+        Bounce {
+            rip: trap.address,
+            cs: trap.cs,
+            error,
+            mask_events: trap.flags & TI_IF != 0,
+            selectors: None,
+        },
     );
 }
 
 /// Injects a software interrupt (`int n`) if the guest's gate allows it; otherwise the #GP that `int` raises.
 pub fn inject_software(regs: &mut CpuUserRegs, v: &Vcpu, vector: u8, length: u64) {
-    let trap = v.pv.lock().traps.get(usize::from(vector)).copied().unwrap_or_default();
+    let trap =
+        v.pv.lock()
+            .traps
+            .get(usize::from(vector))
+            .copied()
+            .unwrap_or_default();
     let kernel = v.kernel_mode.load(Ordering::Relaxed);
     let cpl = if kernel { 1 } else { 3 };
     if trap.address != 0 && trap.flags & TI_DPL >= cpl {
@@ -147,6 +171,10 @@ pub fn inject_page_fault(regs: &mut CpuUserRegs, v: &Vcpu, address: u64, error: 
     // SAFETY: `upcall` points at word 0 of the vcpu's info, whose cr2 is word 2 of the same 64-byte structure.
     unsafe { (*info().upcall.add(2)).store(address, Ordering::Relaxed) };
     // Both of the guest's modes run in ring 3; what it believes is decided here.
-    let user = if v.kernel_mode.load(Ordering::Relaxed) { 0 } else { USER };
+    let user = if v.kernel_mode.load(Ordering::Relaxed) {
+        0
+    } else {
+        USER
+    };
     inject(regs, v, 14, Some((error & !USER) | user));
 }

@@ -25,7 +25,9 @@ pub static IDLE_UPCALL: [AtomicU64; 8] = [const { AtomicU64::new(0x0100) }; 8];
 pub fn rdmsr(msr: u32) -> u64 {
     let (lo, hi): (u32, u32);
     // SAFETY: callers name MSRs that every 64-bit CPU has; reading them has no effect.
-    unsafe { asm!("rdmsr", in("ecx") msr, out("eax") lo, out("edx") hi, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("rdmsr", in("ecx") msr, out("eax") lo, out("edx") hi, options(nomem, nostack, preserves_flags))
+    };
     u64::from(lo) | u64::from(hi) << 32
 }
 
@@ -58,7 +60,9 @@ fn read_cr0() -> u64 {
 pub fn set_ts(on: bool) {
     if on {
         // SAFETY: only TS changes.
-        unsafe { asm!("mov cr0, {}", in(reg) read_cr0() | CR0_TS, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("mov cr0, {}", in(reg) read_cr0() | CR0_TS, options(nostack, preserves_flags))
+        };
     } else {
         // SAFETY: clears TS.
         unsafe { asm!("clts", options(nostack, preserves_flags)) };
@@ -82,7 +86,9 @@ fn save_fpu(area: &mut FpuArea, xcr0: u64) {
             set_xcr0(all);
         }
         // SAFETY: the area is 64-byte aligned and larger than any state in XCR0 as we set it.
-        unsafe { asm!("xsave64 [{}]", in(reg) p, in("eax") -1, in("edx") -1, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("xsave64 [{}]", in(reg) p, in("eax") -1, in("edx") -1, options(nostack, preserves_flags))
+        };
     } else {
         // SAFETY: the area is 16-byte aligned and larger than 512 bytes.
         unsafe { asm!("fxsave64 [{}]", in(reg) p, options(nostack, preserves_flags)) };
@@ -94,7 +100,9 @@ fn load_fpu(area: &FpuArea, xcr0: u64) {
     let p = area.0.as_ptr();
     if features().xsave {
         // SAFETY: as saved, or checked on entry to the hypervisor (`setvcpuextstate` only takes known headers).
-        unsafe { asm!("xrstor64 [{}]", in(reg) p, in("eax") -1, in("edx") -1, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("xrstor64 [{}]", in(reg) p, in("eax") -1, in("edx") -1, options(nostack, preserves_flags))
+        };
         if xcr0 != features().xcr0 | 3 {
             set_xcr0(xcr0);
         }
@@ -129,7 +137,11 @@ pub fn save(v: &Vcpu) {
     pv.selectors = read_selectors();
     pv.fs_base = rdmsr(MSR_FS_BASE);
     let (active, other) = (rdmsr(MSR_GS_BASE), rdmsr(MSR_KERNEL_GS_BASE));
-    (pv.gs_kernel, pv.gs_user) = if v.kernel_mode.load(Ordering::Relaxed) { (active, other) } else { (other, active) };
+    (pv.gs_kernel, pv.gs_user) = if v.kernel_mode.load(Ordering::Relaxed) {
+        (active, other)
+    } else {
+        (other, active)
+    };
     save_fpu(&mut pv.fpu, pv.xcr0);
     if pv.debug[7] & 0xff != 0 {
         // SAFETY: 0 disables all breakpoints.
@@ -156,7 +168,9 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
         set_ts(true);
     }
     if pv.debug[7] & 0xff != 0 {
-        (0..4).chain(6..8).for_each(|r| load_debug_register(r, pv.debug[r as usize]));
+        (0..4)
+            .chain(6..8)
+            .for_each(|r| load_debug_register(r, pv.debug[r as usize]));
     }
 }
 
@@ -179,14 +193,21 @@ fn load_segments(v: &Vcpu, pv: &PvVcpu) {
     }
     wrmsr(MSR_FS_BASE, pv.fs_base);
     let kernel = v.kernel_mode.load(Ordering::Relaxed);
-    let (active, other) = if kernel { (pv.gs_kernel, pv.gs_user) } else { (pv.gs_user, pv.gs_kernel) };
+    let (active, other) = if kernel {
+        (pv.gs_kernel, pv.gs_user)
+    } else {
+        (pv.gs_user, pv.gs_kernel)
+    };
     wrmsr(MSR_GS_BASE, active);
     wrmsr(MSR_KERNEL_GS_BASE, other);
 }
 
 /// Points this CPU at the vcpu's event word.
 pub fn set_upcall(v: &Vcpu) {
-    let word = v.info.get().and_then(|(mfn, offset)| HOST.shared_u64(mfn, offset));
+    let word = v
+        .info
+        .get()
+        .and_then(|(mfn, offset)| HOST.shared_u64(mfn, offset));
     info().upcall = match word {
         Some(word) => word,
         None => &raw const IDLE_UPCALL[0],
@@ -214,7 +235,14 @@ pub fn load_descriptors(v: &Vcpu) {
     };
     for page in 0..GDT_PAGES {
         let mfn = pv.gdt_frames.get(page).copied().unwrap_or(0);
-        set(page, if mfn == 0 { 0 } else { mfn << 12 | PTE_PRESENT_RW_NX });
+        set(
+            page,
+            if mfn == 0 {
+                0
+            } else {
+                mfn << 12 | PTE_PRESENT_RW_NX
+            },
+        );
     }
     for page in LDT_PAGE..ptes.len() {
         set(page, 0);
@@ -243,14 +271,21 @@ pub fn fault_in_ldt(dom: &Domain, v: &Vcpu, offset: u64) -> bool {
     let paging = ::mm::Paging::new(HOST.frames(), &HOST);
     let mut tables = dom.paging.lock();
     let root = Mfn(v.kernel_l4.load(Ordering::Relaxed));
-    let Some((l1, index)) = hypercall::mmu::walk_to_l1(&HOST, root, ldt_base + (offset & !0xfff)) else { return false };
-    let Ok(entry) = paging.read_entry(dom.id, l1, index) else { return false };
+    let Some((l1, index)) = hypercall::mmu::walk_to_l1(&HOST, root, ldt_base + (offset & !0xfff))
+    else {
+        return false;
+    };
+    let Ok(entry) = paging.read_entry(dom.id, l1, index) else {
+        return false;
+    };
     if entry & 1 == 0 {
         return false;
     }
     let mfn = Mfn::from_addr(entry & 0x000f_ffff_ffff_f000);
     // The reference would have to last until the window is changed; LDTs are rare, so the page is copied instead.
-    let Ok(page) = paging.get_segdesc(&mut tables, mfn) else { return false };
+    let Ok(page) = paging.get_segdesc(&mut tables, mfn) else {
+        return false;
+    };
     let done = copy_ldt_page(mfn, offset).is_ok();
     domain::finish(&HOST, paging.put_segdesc(page));
     done

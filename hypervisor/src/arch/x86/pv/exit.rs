@@ -29,7 +29,14 @@ pub fn to_guest() {
             deliver_nmi(regs);
         } else if word & PENDING != 0 && word & MASK == 0 {
             let event = v.pv.lock().event;
-            bounce(regs, v, Bounce { mask_events: true, ..Bounce::to(event) });
+            bounce(
+                regs,
+                v,
+                Bounce {
+                    mask_events: true,
+                    ..Bounce::to(event)
+                },
+            );
         }
         if !schedule::wanted() {
             break;
@@ -55,6 +62,13 @@ fn deliver_nmi(regs: &mut CpuUserRegs) {
     v.nmi_pending.store(false, Ordering::Relaxed);
     let callback = v.pv.lock().nmi;
     if callback.address != 0 {
-        bounce(regs, v, Bounce { mask_events: true, ..Bounce::to(callback) });
+        bounce(
+            regs,
+            v,
+            Bounce {
+                mask_events: true,
+                ..Bounce::to(callback)
+            },
+        );
     }
 }

@@ -34,8 +34,18 @@ pub fn iretq_faulted(hyp: &CpuUserRegs) -> ! {
 fn hand_over(regs: &mut CpuUserRegs, v: &Vcpu) {
     let callback = v.pv.lock().failsafe;
     if callback.address == 0 {
-        crash(regs, "a return to it faulted and it has no failsafe callback");
+        crash(
+            regs,
+            "a return to it faulted and it has no failsafe callback",
+        );
     } else {
-        bounce(regs, v, Bounce { selectors: Some(read_selectors()), ..Bounce::to(callback) });
+        bounce(
+            regs,
+            v,
+            Bounce {
+                selectors: Some(read_selectors()),
+                ..Bounce::to(callback)
+            },
+        );
     }
 }

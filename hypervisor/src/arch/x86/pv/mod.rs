@@ -8,6 +8,8 @@ pub mod context;
 pub mod emulate;
 pub mod exit;
 pub mod failsafe;
+pub mod msr;
+pub mod ports;
 pub mod syscall;
 pub mod traps;
 
@@ -62,9 +64,60 @@ pub fn log_registers(r: &CpuUserRegs) {
         Some((_, v)) if v.kernel_mode.load(Ordering::Relaxed) => "kernel",
         _ => "user",
     };
-    log::info!("  rip {:04x}:{:016x} rflags {:08x} rsp {:04x}:{:016x} ({mode})", r.cs, r.rip, r.rflags, r.ss, r.rsp);
-    log::info!("  rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}", r.rax, r.rbx, r.rcx, r.rdx);
-    log::info!("  rsi {:016x} rdi {:016x} rbp {:016x} r8  {:016x}", r.rsi, r.rdi, r.rbp, r.r8);
-    log::info!("  r9  {:016x} r10 {:016x} r11 {:016x} r12 {:016x}", r.r9, r.r10, r.r11, r.r12);
+    log::info!(
+        "  rip {:04x}:{:016x} rflags {:08x} rsp {:04x}:{:016x} ({mode})",
+        r.cs,
+        r.rip,
+        r.rflags,
+        r.ss,
+        r.rsp
+    );
+    log::info!(
+        "  rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}",
+        r.rax,
+        r.rbx,
+        r.rcx,
+        r.rdx
+    );
+    log::info!(
+        "  rsi {:016x} rdi {:016x} rbp {:016x} r8  {:016x}",
+        r.rsi,
+        r.rdi,
+        r.rbp,
+        r.r8
+    );
+    log::info!(
+        "  r9  {:016x} r10 {:016x} r11 {:016x} r12 {:016x}",
+        r.r9,
+        r.r10,
+        r.r11,
+        r.r12
+    );
     log::info!("  r13 {:016x} r14 {:016x} r15 {:016x}", r.r13, r.r14, r.r15);
+}
+
+/// Sets up the running CPU's entry points: SYSCALL, SYSENTER.
+pub fn init_cpu() {
+    use crate::arch::x86::entry::symbols::{self, addr};
+    use context::wrmsr;
+    let cpu = u64::from(info().cpu);
+    let top = &raw const info().regs.es as u64;
+    // SAFETY: this CPU's own slot of the scratch array, before it runs guests.
+    unsafe {
+        if let Some(slot) = (*(&raw mut symbols::syscall_scratch)).get_mut(cpu as usize) {
+            slot[1] = top;
+        }
+        if crate::arch::x86::cpu::features().smap {
+            (&raw mut symbols::have_smap).write(1);
+        }
+    }
+    // STAR: SYSCALL loads CS 0xe008 and SS 0xe010; SYSRET CS 0xe033 and SS 0xe02b (public arch-x86/xen-x86_64.h).
+    wrmsr(0xc000_0081, 0xe008 << 32 | 0xe023 << 48);
+    wrmsr(0xc000_0082, addr!(syscall_stubs) + cpu * 32);
+    wrmsr(0xc000_0083, addr!(syscall32_stubs) + cpu * 32);
+    // SFMASK: TF, IF, DF, IOPL, NT, RF, VM, AC off on entry.
+    wrmsr(0xc000_0084, 0x0007_7700);
+    wrmsr(0x174, 0xe008);
+    wrmsr(0x175, top);
+    wrmsr(0x176, addr!(sysenter_entry));
 }

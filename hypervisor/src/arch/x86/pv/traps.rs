@@ -152,7 +152,10 @@ extern "C" fn trap_from_hypervisor(frame: &mut CpuUserRegs) {
     }
     let cr2 = Cr2::read_raw();
     crate::panic::emergency_console();
-    log::error!("exception {vector} in the hypervisor, error {:#x}, cr2 {cr2:016x}", frame.error_code);
+    log::error!(
+        "exception {vector} in the hypervisor, error {:#x}, cr2 {cr2:016x}",
+        frame.error_code
+    );
     log_registers(frame);
     crate::panic::fatal("an exception in the hypervisor");
 }
@@ -173,4 +176,3 @@ fn fixup(rip: u64) -> Option<u64> {
     }
     None
 }
-

@@ -1,0 +1,60 @@
+//! CPUID answers for PV guests: the domain's policy, what depends on the vcpu, and the hypervisor's own leaves
+//! (public/arch-x86/cpuid.h).
+
+use crate::arch::x86::cpu::features;
+use crate::arch::x86::pv;
+use crate::time;
+use domain::Vcpu;
+
+const BASE: u32 = 0x4000_0000;
+/// Highest of our leaves.
+const LAST: u32 = 0x4000_0005;
+const CR4_OSXSAVE: u64 = 1 << 18;
+
+/// eax, ebx, ecx, edx for the running vcpu.
+pub fn answer(v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
+    if (BASE..BASE + 0x100).contains(&leaf) {
+        return hypervisor_leaf(leaf - BASE, sub);
+    }
+    let (dom, _) = pv::guest();
+    let mut r = dom.cpuid.lock().get(leaf, sub);
+    match leaf {
+        1 => {
+            r[1] = (r[1] & 0x00ff_ffff) | (v.id.0 * 2) << 24;
+            if v.pv.lock().cr4 & CR4_OSXSAVE != 0 {
+                r[2] |= 1 << 27;
+            }
+        }
+        0xd if sub == 0 => {
+            // ebx: size for the features enabled in the vcpu's XCR0; the CPU has exactly those loaded now.
+            r[1] = core::arch::x86_64::__cpuid_count(0xd, 0).ebx;
+        }
+        _ => {}
+    }
+    r
+}
+
+fn hypervisor_leaf(leaf: u32, sub: u32) -> [u32; 4] {
+    match leaf {
+        // "XenVMMXenVMM": the signature of the ABI, which guests look for.
+        0 => [LAST, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e],
+        1 => [4 << 16 | 17, 0, 0, 0],
+        2 => [1, BASE, 1, 0],
+        3 => match sub {
+            0 => [1 << 1, 1, (time::tsc_hz() / 1000) as u32, 0],
+            1 => {
+                let scale = time::scale();
+                let offset = time::boot_tsc().wrapping_neg();
+                [
+                    offset as u32,
+                    (offset >> 32) as u32,
+                    scale.mul,
+                    scale.shift as u8 as u32,
+                ]
+            }
+            _ => [0; 4],
+        },
+        5 => [0, u32::from(features().phys_bits), 0, 0],
+        _ => [0; 4],
+    }
+}

@@ -1,0 +1,143 @@
+//! Each CPU's list of vcpu deadlines, and the hardware timer that serves them and the scheduler's slices.
+//!
+//! An entry names a vcpu, not a purpose: when it comes due, the vcpu's own fields say what it waited for, so stale
+//! entries do no harm.
+
+use crate::host::HOST;
+use crate::percpu::{self, MAX_CPUS};
+use crate::{schedule, time};
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use domain::{Host, Mutex, Vcpu};
+use sched::Key;
+use xen_abi::xen::VIRQ_TIMER;
+
+static DEADLINES: [Mutex<Vec<(u64, Key)>>; MAX_CPUS] = [const { Mutex::new(Vec::new()) }; MAX_CPUS];
+
+fn mine() -> &'static Mutex<Vec<(u64, Key)>> {
+    &DEADLINES[percpu::cpu_id() as usize % MAX_CPUS]
+}
+
+/// Makes room for the deadlines of `vcpus` vcpus on every CPU.
+pub fn make_room(vcpus: usize) {
+    for list in &DEADLINES {
+        let mut list = list.lock();
+        let more = vcpus.saturating_sub(list.len());
+        list.reserve(more);
+    }
+}
+
+/// The earliest thing a vcpu waits for.
+fn next_deadline(v: &Vcpu) -> Option<u64> {
+    let periodic = if v.periodic_ns.load(Ordering::Relaxed) == 0 {
+        0
+    } else {
+        v.periodic_next_ns.load(Ordering::Relaxed)
+    };
+    [
+        v.timer_ns.load(Ordering::Relaxed),
+        periodic,
+        v.poll_deadline_ns.load(Ordering::Relaxed),
+    ]
+    .into_iter()
+    .filter(|t| *t != 0)
+    .min()
+}
+
+/// A vcpu's timers changed: files its next deadline on this CPU.
+pub fn changed(v: &Vcpu) {
+    let period = v.periodic_ns.load(Ordering::Relaxed);
+    if period == 0 {
+        v.periodic_next_ns.store(0, Ordering::Relaxed);
+    } else if v.periodic_next_ns.load(Ordering::Relaxed) == 0 {
+        v.periodic_next_ns
+            .store(time::now_ns().saturating_add(period), Ordering::Relaxed);
+    }
+    file(v);
+    rearm();
+}
+
+fn file(v: &Vcpu) {
+    let key = Key {
+        dom: v.dom,
+        vcpu: v.id,
+    };
+    let mut list = mine().lock();
+    let at = list.iter().position(|(_, k)| *k == key);
+    match (next_deadline(v), at) {
+        (Some(t), Some(i)) => {
+            if let Some(slot) = list.get_mut(i) {
+                slot.0 = t;
+            }
+        }
+        (Some(t), None) => list.push((t, key)),
+        (None, Some(i)) => drop(list.swap_remove(i)),
+        (None, None) => {}
+    }
+}
+
+/// Sets the hardware timer to the earliest of deadlines and slice end.
+pub fn rearm() {
+    let earliest = mine()
+        .lock()
+        .iter()
+        .map(|(t, _)| *t)
+        .min()
+        .unwrap_or(u64::MAX);
+    let console = crate::console_poll_deadline();
+    time::set_timer(earliest.min(schedule::slice_end()).min(console));
+}
+
+/// The hardware timer has fired.
+pub fn fired() {
+    let now = time::now_ns();
+    crate::console_poll(now);
+    loop {
+        let due = {
+            let mut list = mine().lock();
+            let at = list.iter().position(|(t, _)| *t <= now);
+            at.map(|i| list.swap_remove(i).1)
+        };
+        let Some(key) = due else { break };
+        if let Some(dom) = HOST.domains().get(key.dom)
+            && let Some(v) = dom.vcpu(key.vcpu)
+        {
+            expire(&dom, v, now);
+            file(v);
+        }
+    }
+    if schedule::slice_end() <= now {
+        schedule::request();
+    }
+    rearm();
+}
+
+fn expire(dom: &domain::Domain, v: &Vcpu, now: u64) {
+    let one_shot = v.timer_ns.load(Ordering::Relaxed);
+    let mut tick = false;
+    if one_shot != 0 && one_shot <= now {
+        v.timer_ns.store(0, Ordering::Relaxed);
+        tick = true;
+    }
+    let (period, next) = (
+        v.periodic_ns.load(Ordering::Relaxed),
+        v.periodic_next_ns.load(Ordering::Relaxed),
+    );
+    if period != 0 && next <= now {
+        // Missed ticks are not made up for.
+        let late = now.saturating_sub(next) / period.max(1);
+        v.periodic_next_ns.store(
+            next.saturating_add((late + 1).saturating_mul(period)),
+            Ordering::Relaxed,
+        );
+        tick = true;
+    }
+    let poll = v.poll_deadline_ns.load(Ordering::Relaxed);
+    if poll != 0 && poll <= now {
+        domain::end_poll(dom, v);
+        domain::wake_vcpu(&HOST, v);
+    }
+    if tick {
+        domain::send_vcpu_virq(&HOST, dom, v.id, VIRQ_TIMER);
+    }
+}
