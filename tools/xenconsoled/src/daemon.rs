@@ -282,17 +282,22 @@ impl<P: Platform> Daemon<P> {
         if epoll::add(&self.epoll, &fd, data, epoll::EventFlags::IN).is_err() {
             return;
         }
-        for (domid, s) in &self.served {
-            // Watch again, and say again where the consoles are. A failure shows at the next read.
-            let _ = client.watch(&console_path(*domid), &domid.to_string());
-            let _ = client.write(
-                &format!("{}/tty", console_path(*domid)),
-                &s.console.pty.name,
-            );
-        }
         self.store = Some(StoreLink { client, fd });
         self.find_domains();
+        self.announce_again();
         self.read_store();
+    }
+
+    /// Watch the consoles that live on, and say again where they are. A failure shows at the next read.
+    fn announce_again(&self) {
+        let Some(link) = &self.store else { return };
+        for (domid, s) in self.served.iter().filter(|(_, s)| s.leaving.is_none()) {
+            let base = console_path(*domid);
+            let _ = link.client.watch(&base, &domid.to_string());
+            let _ = link
+                .client
+                .write(&format!("{base}/tty"), &s.console.pty.name);
+        }
     }
 
     /// Take all watch events that have arrived.

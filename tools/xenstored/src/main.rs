@@ -106,7 +106,7 @@ fn parse(args: &[String]) -> Result<Options> {
 
 /// Start ourselves again in the background and return once that process listens.
 fn daemonise(args: &[String]) -> Result<()> {
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new(std::env::current_exe()?)
         .args(args)
         .args(["--no-fork", "--report-ready"])
         .stdin(Stdio::null())

@@ -109,6 +109,11 @@ fn main() -> ExitCode {
         (verb.run)(&client, &o)
     });
     result.unwrap_or_else(|e| {
+        // Whoever reads our output has seen enough.
+        let io = e.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("xenstore-{}: {e}", verb.name);
         ExitCode::FAILURE
     })
