@@ -203,6 +203,44 @@ fn contexts_that_reach_too_far_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn validating_many_tables_takes_several_calls_and_ends() {
+    let g = guest(1);
+    // L4 -> L3 -> ten L2s, every entry of which names the same L1: more work than one call may do.
+    for (slot, l2) in g.pages[4..14].iter().enumerate() {
+        Platform::write(g.t.h, g.pages[1], 256 + slot, l2.0 << 12 | TABLE);
+        for entry in 0..512 {
+            Platform::write(g.t.h, *l2, entry, g.pages[3].0 << 12 | TABLE);
+        }
+    }
+    let mut c = g.start();
+    Platform::write(g.t.h, g.pages[3], 0, g.pages[14].0 << 12 | TABLE);
+    c.ctrlreg[1] = pfn_to_cr3(g.pages[15].0);
+    let ctxt = GuestHandle::new(g.t.mem.put(&c));
+    let op = VcpuContext {
+        vcpu: VcpuId(0),
+        ctxt,
+        ..Default::default()
+    };
+    let at = g.t.mem.put(&Domctl::with(SETVCPUCONTEXT, g.dom.id, op));
+    let first = hypercall::call(
+        g.t.h,
+        &g.t.dom0,
+        &g.t.dom0.vcpus[0],
+        u64::from(nr::DOMCTL),
+        [at, 0, 0, 0, 0, 0],
+    );
+    assert_eq!(first, Err(hypercall::Stop::Again([at, 0, 0, 0, 0, 0])));
+    assert!(!g.dom.vcpus[0].initialised.load(Ordering::Relaxed));
+    assert_eq!(g.t.h.call(&g.t.dom0, nr::DOMCTL, &[at]), Ok(0));
+    assert_eq!(g.page_type(13), PageType::L2);
+    assert_eq!(
+        g.t.info(g.dom.id).unwrap().flags & DOMINF_PAUSED,
+        DOMINF_PAUSED
+    );
+    g.end();
+}
+
+#[test]
 fn a_guest_initialises_its_second_vcpu_itself() {
     let g = guest(2);
     g.set(0, &g.start()).unwrap();
