@@ -12,7 +12,7 @@ use x86_64::registers::model_specific::Msr;
 use x86_64::registers::xcontrol::{XCr0, XCr0Flags};
 
 /// Bytes of stack per CPU; also its alignment.
-pub const STACK_SIZE: usize = 32 * 1024;
+pub const STACK_SIZE: usize = 64 * 1024;
 
 /// The page attribute table Xen's ABI shows to PV guests: WB WT UC- UC WC WP UC UC.
 pub const PAT: u64 = 0x0000_0501_0007_0406;

@@ -195,7 +195,11 @@ fn kernel_op(regs: &mut CpuUserRegs, v: &Vcpu, op: PrivOp) -> bool {
             let cr0 = v.pv.lock().cr0;
             let mut cpu = Regs(regs);
             // A 16-bit destination keeps its upper bits.
-            let kept = if width == Width::B2 { cpu.gpr(reg) & !0xffff } else { 0 };
+            let kept = if width == Width::B2 {
+                cpu.gpr(reg) & !0xffff
+            } else {
+                0
+            };
             cpu.set_gpr(reg, kept | cr0 & width.mask());
         }
         PrivOp::Lmsw {
