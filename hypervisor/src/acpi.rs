@@ -27,8 +27,6 @@ pub struct IoApicInfo {
 /// An ISA interrupt that is not wired to the GSI of its own number, or not edge-triggered active-high.
 #[derive(Clone, Copy, Debug)]
 pub struct Override {
-    /// ISA interrupt, 0..16.
-    pub irq: u8,
     /// Its global system interrupt.
     pub gsi: u32,
     /// Level-triggered.
@@ -202,7 +200,6 @@ fn read_madt(madt: &PhysicalMapping<Firmware, Madt>, found: &mut AcpiInfo) {
                 let (polarity, trigger) = parse_mps_inti_flags(flags)
                     .unwrap_or((Polarity::SameAsBus, TriggerMode::SameAsBus));
                 found.overrides.push(Override {
-                    irq: e.irq,
                     gsi: e.global_system_interrupt,
                     level: trigger == TriggerMode::Level,
                     low: polarity == Polarity::ActiveLow,

@@ -107,14 +107,6 @@ pub fn now_ns() -> u64 {
     })
 }
 
-/// Nanoseconds since boot when the TSC read `tsc`.
-#[inline]
-pub fn ns_at(tsc: u64) -> u64 {
-    CLOCK.get().map_or(0, |clock| {
-        clock.scale.to_ns(tsc.saturating_sub(clock.boot_tsc))
-    })
-}
-
 /// The TSC when [`now_ns`] was 0.
 pub fn boot_tsc() -> u64 {
     CLOCK.get().map_or(0, |clock| clock.boot_tsc)

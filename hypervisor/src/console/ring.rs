@@ -31,16 +31,6 @@ impl Ring {
         }
     }
 
-    /// Positions of the oldest byte held and after the newest.
-    pub fn range(&self) -> (u64, u64) {
-        (self.start, self.end)
-    }
-
-    /// Bytes the ring can hold.
-    pub fn capacity(&mut self) -> usize {
-        self.buffer().len()
-    }
-
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let mut end = self.end;
         let buffer = self.buffer();

@@ -14,10 +14,6 @@ use x86_64::instructions::interrupts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
-    /// Held around anything else.
-    Outer = 0,
-    /// Cross-CPU call in progress.
-    CrossCall,
     /// Interrupt descriptors.
     Irq,
     /// PCI configuration ports.

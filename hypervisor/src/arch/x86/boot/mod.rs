@@ -8,8 +8,8 @@ mod multiboot1;
 pub mod trampoline;
 pub mod traps;
 
-pub use bootcfg::{Region, RegionKind};
-pub use info::{BootInfo, Framebuffer, Module};
+pub use bootcfg::RegionKind;
+pub use info::{BootInfo, Module};
 
 use crate::arch::x86::cpu::STACK_SIZE;
 use crate::{console, panic};

@@ -4,7 +4,7 @@ pub mod features;
 pub mod gdt;
 pub mod idt;
 
-pub use features::{Features, features};
+pub use features::features;
 
 use crate::percpu::PerCpu;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};

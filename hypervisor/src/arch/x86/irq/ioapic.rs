@@ -112,15 +112,6 @@ pub fn default_mode(gsi: u32) -> (bool, bool) {
     }
 }
 
-/// The GSI of an ISA interrupt.
-pub fn isa_to_gsi(irq: u8) -> u32 {
-    acpi::info()
-        .overrides
-        .iter()
-        .find(|over| over.irq == irq)
-        .map_or(u32::from(irq), |over| over.gsi)
-}
-
 fn on_pin(gsi: u32, f: impl FnOnce(&IoApic, u32)) {
     let list = IOAPICS.lock();
     let found = list
@@ -160,15 +151,6 @@ pub fn set_mask(gsi: u32, masked: bool) {
             ioapic.write(register, new);
         }
     });
-}
-
-/// The redirection entry of a GSI, for dumps and for Domain-0's reads.
-pub fn entry(gsi: u32) -> Option<u64> {
-    let mut value = None;
-    on_pin(gsi, |ioapic, register| {
-        value = Some(u64::from(ioapic.read(register)) | u64::from(ioapic.read(register + 1)) << 32);
-    });
-    value
 }
 
 /// Does an I/O APIC have its registers in the page of this physical address?

@@ -112,11 +112,6 @@ pub fn gsi_count() -> u32 {
     GSI_COUNT.get().copied().unwrap_or(16)
 }
 
-/// The global system interrupt an ISA interrupt is wired to.
-pub fn isa_to_gsi(irq: u8) -> u32 {
-    ioapic::isa_to_gsi(irq)
-}
-
 /// A copy of `irq`'s descriptor.
 pub fn desc(irq: u32) -> Option<IrqDesc> {
     IRQS.lock()

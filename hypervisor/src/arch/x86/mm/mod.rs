@@ -61,11 +61,6 @@ pub fn idle_l4() -> u64 {
     STATE.get().map_or(0, |state| state.idle_l4)
 }
 
-/// Frame of the idle page table: our slots, and nothing else.
-pub fn idle_l4_mfn() -> Mfn {
-    Mfn(idle_l4() / PAGE_SIZE)
-}
-
 /// The L4 entries 256..=271 that every guest L4 gets.
 pub fn reserved_slots() -> [u64; SLOT_COUNT] {
     let l4 = paging::table(idle_l4());
