@@ -250,7 +250,7 @@ fn install<H: Host>(cx: &Cx<H>, m: &Mapping, granter: DomId) -> Result<(), GntSt
     let paging = Paging::new(cx.h.frames(), cx.h);
     let mut tables = cx.dom.paging.lock();
     let (l1, index) = locate(cx, m)?;
-    let how = Update { pg_owner: granter, preserve_ad: false };
+    let how = Update { pg_owner: granter, preserve_ad: false, expected: None };
     let mut budget = Budget(WORK_UNITS);
     paging
         .update_entry(&mut tables, Level::L1, l1, index, entry_for(m), how, &mut budget)
@@ -268,7 +268,7 @@ fn remove<H: Host>(cx: &Cx<H>, m: &Mapping) -> Result<(), GntStatus> {
     if old & 1 == 0 || old & ADDR != m.mfn.addr() {
         return Err(GntStatus::GeneralError);
     }
-    let how = Update { pg_owner: cx.dom.id, preserve_ad: false };
+    let how = Update { pg_owner: cx.dom.id, preserve_ad: false, expected: None };
     let mut budget = Budget(WORK_UNITS);
     paging
         .update_entry(&mut tables, Level::L1, l1, index, 0, how, &mut budget)

@@ -109,7 +109,7 @@ fn one_update<H: Host>(
     }
     let index = (req.ptr & 0xfff) as usize / 8;
     let preserve_ad = cmd == MMU_PT_UPDATE_PRESERVE_AD || cmd == MMU_PT_UPDATE_NO_TRANSLATE;
-    let how = Update { pg_owner, preserve_ad };
+    let how = Update { pg_owner, preserve_ad, expected: None };
     paging.mmu_update(tables, mfn, index, req.val, how, budget)?;
     Ok(())
 }
@@ -162,7 +162,7 @@ fn change_va<H: Host>(cx: &Cx<H>, va: u64, entry: u64, flags: u64, pg_owner: Dom
         let mut tables = cx.dom.paging.lock();
         let root = Mfn(cx.v.kernel_l4.load(Ordering::Relaxed));
         let (l1, index) = walk_to_l1(cx.h, root, va).ok_or(Errno::EINVAL)?;
-        let how = Update { pg_owner, preserve_ad: false };
+        let how = Update { pg_owner, preserve_ad: false, expected: None };
         let mut budget = Budget(WORK_UNITS);
         match paging.update_entry(&mut tables, Level::L1, l1, index, entry, how, &mut budget) {
             Ok(_) => {}

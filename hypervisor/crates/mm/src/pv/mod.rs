@@ -173,6 +173,8 @@ pub struct Update {
     pub pg_owner: DomId,
     /// Keep the accessed and dirty bits that the CPU set meanwhile (`MMU_PT_UPDATE_PRESERVE_AD`).
     pub preserve_ad: bool,
+    /// The entry must still be this one, or EAGAIN and nothing changes: for emulated atomic instructions. L1 only.
+    pub expected: Option<u64>,
 }
 
 /// What a change did.

@@ -5,7 +5,7 @@ use super::entry::{A, D, ENTRIES, P, RW, adjust, check, reserved, target};
 use super::word::{self, PARTIAL, VALIDATED};
 use super::{Budget, Level, PageType, Paging, Platform, PvTables, Update, UpdateEffect};
 use crate::Result;
-use xen_abi::Errno::{EINVAL, ERESTART};
+use xen_abi::Errno::{EAGAIN, EINVAL, ERESTART};
 use xen_abi::{DomId, Mfn};
 
 impl<'a, P_: Platform> Paging<'a, P_> {
@@ -109,10 +109,10 @@ impl<'a, P_: Platform> Paging<'a, P_> {
             check(self.platform, t.domain, Level::L1, new)?;
             if same && (old ^ new) & RW == 0 {
                 // What the entry holds stays the same.
-                return Ok(self.store(table, index, old, new, how.preserve_ad));
+                return self.store_l1(table, index, old, new, how);
             }
             if same && old & RW != 0 {
-                let effect = self.store(table, index, old, new, how.preserve_ad);
+                let effect = self.store_l1(table, index, old, new, how)?;
                 self.put_target_write(old);
                 return Ok(effect);
             }
@@ -122,9 +122,36 @@ impl<'a, P_: Platform> Paging<'a, P_> {
         } else {
             new
         };
-        let effect = self.store(table, index, old, new, how.preserve_ad);
-        self.put_target(old);
-        Ok(effect)
+        match self.store_l1(table, index, old, new, how) {
+            Ok(effect) => {
+                self.put_target(old);
+                Ok(effect)
+            }
+            Err(e) => {
+                self.put_target(new);
+                Err(e)
+            }
+        }
+    }
+
+    /// [`Paging::store`], or a compare-exchange where the caller names the entry it has seen.
+    #[inline]
+    fn store_l1(
+        &self,
+        table: Mfn,
+        index: usize,
+        old: u64,
+        new: u64,
+        how: Update,
+    ) -> Result<UpdateEffect> {
+        match how.expected {
+            None => Ok(self.store(table, index, old, new, how.preserve_ad)),
+            Some(seen) if seen == old => match self.platform.cmpxchg(table, index, old, new) {
+                Ok(()) => Ok(UpdateEffect { old, new }),
+                Err(_) => Err(EAGAIN),
+            },
+            Some(_) => Err(EAGAIN),
+        }
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -270,6 +270,9 @@ fn xsetbv(regs: &CpuUserRegs, v: &Vcpu) -> bool {
     true
 }
 
+/// How often an emulated atomic instruction tries again when the CPU has set a bit in the entry meanwhile.
+const TRIES: u32 = 8;
+
 /// A write fault in the guest's kernel: if it hit one of its own L1 page tables through a read-only mapping, makes
 /// the change with the usual checks. `false`: the guest gets the fault.
 pub fn page_table_write(regs: &mut CpuUserRegs, v: &Vcpu, address: u64) -> bool {
@@ -278,8 +281,9 @@ pub fn page_table_write(regs: &mut CpuUserRegs, v: &Vcpu, address: u64) -> bool 
     let Ok(op) = decode_mem_write(code.get(..n.min(MAX_LEN)).unwrap_or(&[]), &Regs(regs)) else {
         return false;
     };
-    // Only whole, aligned entries: anything narrower could not be checked as an entry.
-    if op.width() != Width::B8 || op.addr() != address & !7 || !address.is_multiple_of(8) {
+    // Inside one entry; narrower writes change part of it.
+    let (first, bytes) = (op.addr() & 7, op.width().bytes());
+    if op.addr() & !7 != address & !7 || first + bytes > 8 {
         return false;
     }
     let (dom, _) = super::guest();
@@ -293,27 +297,32 @@ pub fn page_table_write(regs: &mut CpuUserRegs, v: &Vcpu, address: u64) -> bool 
         return false;
     };
     let target = Mfn::from_addr(mapping & 0x000f_ffff_ffff_f000);
-    let Some(level @ Level::L1) = paging.table_level(target, dom.id) else {
+    if paging.table_level(target, dom.id) != Some(Level::L1) {
         return false;
-    };
-    let index = (address & 0xfff) as usize / 8;
-    let Ok(old) = paging.read_entry(dom.id, target, index) else {
-        return false;
-    };
-    if let Some(new) = op.value(old, &Regs(regs)) {
-        let how = Update {
-            pg_owner: dom.id,
-            preserve_ad: false,
-        };
-        let mut budget = Budget(hypercall::mmu::WORK_UNITS);
-        match paging.update_entry(&mut tables, level, target, index, new, how, &mut budget) {
-            Ok(_) => {}
-            // Unfinished business of an earlier release: the guest executes the instruction again.
-            Err(Errno::ERESTART) => return true,
-            Err(_) => return false,
-        }
     }
-    op.retire(old, &mut Regs(regs));
+    let index = (address & 0xfff) as usize / 8;
+    let (shift, mask) = (first * 8, op.width().mask());
+    for _ in 0..TRIES {
+        let Ok(entry) = paging.read_entry(dom.id, target, index) else {
+            return false;
+        };
+        let old = entry >> shift & mask;
+        if let Some(part) = op.value(old, &Regs(regs)) {
+            let new = entry & !(mask << shift) | (part & mask) << shift;
+            let how = Update { pg_owner: dom.id, preserve_ad: false, expected: Some(entry) };
+            let mut budget = Budget(hypercall::mmu::WORK_UNITS);
+            match paging.update_entry(&mut tables, Level::L1, target, index, new, how, &mut budget) {
+                Ok(_) => {}
+                Err(Errno::EAGAIN) => continue,
+                // Unfinished business of an earlier release: the guest executes the instruction again.
+                Err(Errno::ERESTART) => return true,
+                Err(_) => return false,
+            }
+        }
+        op.retire(old, &mut Regs(regs));
+        return true;
+    }
+    // The entry keeps changing: let the guest execute the instruction again.
     true
 }
 

@@ -247,6 +247,7 @@ impl Run {
                 let how = Update {
                     pg_owner,
                     preserve_ad,
+                    expected: None,
                 };
                 set(dom, table, slot, model::entry_for(target, flags), how);
             }
@@ -259,6 +260,7 @@ impl Run {
                 let how = Update {
                     pg_owner: DomId(dom),
                     preserve_ad: false,
+                    expected: None,
                 };
                 let frames = core::array::from_fn::<_, 5, _>(|i| of_role(frames[i], 4 - i as u8));
                 for (i, slot) in (0..4).flat_map(|i| slots.map(|s| (i, s))) {

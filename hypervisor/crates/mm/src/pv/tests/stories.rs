@@ -11,6 +11,7 @@ const OTHER: DomId = DomId(2);
 const OWN: Update = Update {
     pg_owner: DOM,
     preserve_ad: false,
+    expected: None,
 };
 
 /// A domain with a validated tree root -> l3 -> l2 -> l1 -> data, the root pinned.
@@ -218,6 +219,7 @@ fn a_foreign_page_needs_its_owners_name_and_a_read_only_one_stays_so() {
     let foreign = Update {
         pg_owner: OTHER,
         preserve_ad: false,
+        expected: None,
     };
     g.set_as(g.l1, 1, entry(page, P), foreign).unwrap();
     assert_eq!(g.set(g.l1, 1, entry(page, P | RW)), Err(EINVAL));
@@ -238,6 +240,7 @@ fn accessed_and_dirty_bits_set_meanwhile_are_kept_when_asked() {
     let keep = Update {
         pg_owner: DOM,
         preserve_ad: true,
+        expected: None,
     };
     let effect = g.set_as(g.l1, 0, entry(g.data, P | RW | US), keep).unwrap();
     assert_eq!(effect.new, entry(g.data, P | RW | US | A | D));
