@@ -187,22 +187,34 @@ fn attach_disk(host: &Host, dom: DomId, disk: &Disk) -> Result<()> {
         .during(|| format!("connecting disk {} of {dom}", disk.vdev))
 }
 
+/// Puts a loop device in front of a file. In two steps, which every losetup knows: somebody else may take the free
+/// device in between, so it is tried several times.
 fn loop_device(disk: &Disk) -> std::result::Result<String, String> {
-    let mut losetup = Command::new("losetup");
-    losetup.args(["--find", "--show"]);
-    if !disk.writable {
-        losetup.arg("--read-only");
+    if !Path::new("/dev/loop-control").exists() {
+        // Where this does not help, losetup says why.
+        let _ = run(Command::new("modprobe").arg("loop"));
     }
-    let out = losetup
-        .arg(&disk.target)
-        .output()
-        .map_err(|e| format!("running losetup: {e}"))?;
-    let device = String::from_utf8_lossy(&out.stdout).trim().to_string();
-    if !out.status.success() || !device.starts_with("/dev/") {
-        let why = String::from_utf8_lossy(&out.stderr).trim().to_string();
-        return Err(format!("no loop device for {}: {why}", disk.target));
+    let mut why = String::new();
+    for _ in 0..5 {
+        let out = Command::new("losetup")
+            .arg("-f")
+            .output()
+            .map_err(|e| format!("running losetup: {e}"))?;
+        let device = String::from_utf8_lossy(&out.stdout).trim().to_string();
+        if !out.status.success() || !device.starts_with("/dev/") {
+            why = String::from_utf8_lossy(&out.stderr).trim().to_string();
+            break;
+        }
+        let mut losetup = Command::new("losetup");
+        if !disk.writable {
+            losetup.arg("-r");
+        }
+        match run(losetup.args([&device, &disk.target])) {
+            Ok(()) => return Ok(device),
+            Err(e) => why = e,
+        }
     }
-    Ok(device)
+    Err(format!("no loop device for {}: {why}", disk.target))
 }
 
 fn attach_vif(host: &Host, dom: DomId, uuid: Uuid, id: u32, vif: &Vif) -> Result<()> {
@@ -306,7 +318,7 @@ pub(crate) fn detach_all(host: &Host, dom: DomId) -> Result<()> {
         erased.during(what)?;
         if let Some(l) = loop_device {
             // While the back end still holds it, this only marks it to go with the last user.
-            let _ = run(Command::new("losetup").args(["--detach", &l]));
+            let _ = run(Command::new("losetup").args(["-d", &l]));
         }
     }
     Ok(())

@@ -102,7 +102,12 @@ const MIN_MEMORY: i64 = 4;
 impl DomainConfig {
     /// Checks a configuration. Warnings are left in `diags`; with errors among them the result is an error.
     pub fn from_cfg(cfg: &Cfg, diags: &mut Diagnostics) -> Result<DomainConfig> {
+        // What did not parse may hold what would be missed.
+        let parsed = !diags.failed();
         keys::check(cfg, diags);
+        if !parsed {
+            return Err(Error::Config(diags.clone()));
+        }
         let mut reader = Reader { cfg, diags };
         let config = reader.read();
         if diags.failed() {
