@@ -1,0 +1,167 @@
+//! Our toolstack on our hypervisor's logic, in one process and in milliseconds: libxl, xenguest, xenctrl and xenstored as they are;
+//! only the device files ([`privcmd`]) and the machine ([`machine`]) are replaced.
+
+#[path = "../../../hypervisor/crates/loader/tests/common/mod.rs"]
+mod images;
+#[path = "../../../hypervisor/crates/hypercall/tests/common/mod.rs"]
+mod machine;
+mod privcmd;
+mod store;
+
+use domain::Host as _;
+use libxl::cfg::{Diagnostics, parse};
+use libxl::{DomainConfig, Host, Hypervisor};
+use machine::{CPUS, FakeHost};
+use privcmd::Loopback;
+use std::path::PathBuf;
+use std::sync::Arc;
+use store::InProcess;
+use xen_abi::DomId;
+use xenctrl::Xenctrl;
+use xenstore::Store;
+
+/// 64 MiB.
+const FRAMES: usize = 16384;
+
+/// A host in this process.
+struct Here {
+    machine: &'static FakeHost,
+    xc: Xenctrl,
+    xs: InProcess,
+    dir: PathBuf,
+}
+
+impl Here {
+    fn new(name: &str) -> Here {
+        let device = Arc::new(Loopback::new(FRAMES));
+        let dir =
+            std::env::temp_dir().join(format!("corten-loopback-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(
+            dir.join("kernel"),
+            images::linux_like(1 << 20, images::LINUX_P2M, true),
+        )
+        .unwrap();
+        let here = Here {
+            machine: device.host,
+            xc: Xenctrl::new(device.clone(), device),
+            xs: InProcess::new(),
+            dir,
+        };
+        here.host().init_dom0(2).unwrap();
+        here
+    }
+
+    fn host(&self) -> Host<'_> {
+        Host {
+            hv: &self.xc,
+            xs: &self.xs,
+            state_dir: self.dir.clone(),
+        }
+    }
+
+    /// A configuration with these keys; `name`, `kernel` and `memory` have values if not among them.
+    fn config(&self, keys: &str) -> DomainConfig {
+        let mut text = format!("{keys}\n");
+        let kernel = format!("\"{}\"", self.dir.join("kernel").display());
+        for (key, value) in [("name", "\"g\""), ("kernel", &kernel), ("memory", "24")] {
+            if !keys.contains(&format!("{key}=")) {
+                text += &format!("{key}={value}\n");
+            }
+        }
+        let mut diags = Diagnostics::default();
+        let cfg = parse("loopback.cfg", &text, &mut diags);
+        DomainConfig::from_cfg(&cfg, &mut diags).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn create(&self, keys: &str) -> libxl::Result<DomId> {
+        let config = self.config(keys);
+        self.host().prepare(&config)?.create()
+    }
+
+    fn free_pages(&self) -> u64 {
+        self.machine.with_heap(|h| h.free_pages())
+    }
+
+    /// All nodes below `path`, for comparison.
+    fn nodes(&self, path: &str) -> Vec<String> {
+        let mut all = vec![path.to_owned()];
+        for name in libxl::nodes::children(&self.xs, path).unwrap_or_default() {
+            all.extend(self.nodes(&format!("{}/{name}", path.trim_end_matches('/'))));
+        }
+        all
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[test]
+fn a_domain_is_created_started_and_destroyed_without_a_trace() {
+    let here = Here::new("life");
+    // The first one leaves directories that are shared by all.
+    here.host().destroy(here.create("").unwrap()).unwrap();
+    let (free, nodes) = (here.free_pages(), here.nodes("/"));
+    let dom = here.create("").unwrap();
+    let path = format!("/local/domain/{}", dom.0);
+    assert_eq!(here.xs.read_string(&format!("{path}/name")).unwrap(), "g");
+    assert_eq!(here.host().find("g").unwrap(), dom);
+    assert!(free - here.free_pages() >= 24 << 8);
+    here.xc.unpause_domain(dom).unwrap();
+    here.host().destroy(dom).unwrap();
+    assert!(here.xc.domain_info(dom).unwrap().is_none());
+    assert_eq!(here.free_pages(), free, "every page is back");
+    assert_eq!(here.nodes("/"), nodes, "no node is left");
+}
+
+#[test]
+fn many_come_and_go() {
+    let here = Here::new("many");
+    let free = here.free_pages();
+    for _ in 1..=10 {
+        let dom = here.create("").unwrap();
+        here.host().destroy(dom).unwrap();
+        assert_eq!(here.free_pages(), free);
+    }
+}
+
+#[test]
+fn several_live_side_by_side() {
+    let here = Here::new("several");
+    let first = here.create("").unwrap();
+    let second = here.create("name=\"h\"\nvcpus=3").unwrap();
+    let listed: Vec<DomId> = here.xc.domains().unwrap().iter().map(|d| d.domid).collect();
+    assert_eq!(listed, [DomId::DOM0, first, second]);
+    here.host().destroy(first).unwrap();
+    assert_eq!(here.host().find("h").unwrap(), second);
+    here.host().destroy(second).unwrap();
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_undone() {
+    let here = Here::new("refused");
+    let free = here.free_pages();
+    here.create("memory=100000").unwrap_err();
+    here.create("kernel=\"/nowhere/at/all\"").unwrap_err();
+    let dom = here.create("").unwrap();
+    here.create("").unwrap_err();
+    here.host().destroy(dom).unwrap();
+    assert_eq!(here.free_pages(), free);
+}
+
+#[test]
+fn the_machine_is_described() {
+    let here = Here::new("info");
+    let info = Hypervisor::physinfo(&here.xc).unwrap();
+    assert_eq!(
+        (info.nr_cpus, info.total_pages),
+        (CPUS, FRAMES as u64 - 1),
+        "frame 0 is nobody's"
+    );
+    assert_eq!(info.free_pages, here.free_pages());
+    let version = here.xc.version().unwrap();
+    assert_eq!((version.major, version.minor), (4, 17));
+}
