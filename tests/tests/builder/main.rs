@@ -114,7 +114,7 @@ fn a_guest_is_built_runs_shuts_down_and_leaves_nothing() {
     assert!(info.cmd_line.starts_with(b"console=hvc0\0"));
     let mut code = [0; 1];
     read_virtual(&host, &dom, regs.rip, &mut code);
-    assert_eq!(host.h.m2p_get(root) * 4096 >> 30, 0, "the root has a pfn");
+    assert!(host.h.m2p_get(root) < PAGES, "the root has a pfn");
     let mut shared = SharedInfo::new_zeroed();
     host.h
         .read_frame(dom.shared_info, 0, shared.as_mut_bytes())

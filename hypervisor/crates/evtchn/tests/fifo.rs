@@ -147,10 +147,10 @@ fn no_event_is_lost_under_stress() {
                         let port = e[(i as usize * (t + 1) + t) % PORTS];
                         raised[port.0 as usize].fetch_add(1, SeqCst);
                         let _ = p.read().unwrap().set_pending(m, port);
-                        if i % 5 == 0 {
+                        if i.is_multiple_of(5) {
                             std::thread::yield_now();
                         }
-                        if t == 2 && i % 63 == 0 {
+                        if t == 2 && i.is_multiple_of(63) {
                             let mut p = p.write().unwrap();
                             p.bind_vcpu(port, VcpuId(i / 63 % 4)).unwrap();
                             p.set_priority(port, i / 63 % 16).unwrap();

@@ -298,7 +298,7 @@ fn kernel_addresses(kernel: &Kernel<'_>) -> Result<(u64, Range<u64>), LoadError>
     let paddr_offset = notes
         .paddr_offset
         .unwrap_or(if notes.legacy { base } else { 0 });
-    if base % PAGE_SIZE != 0 || paddr_offset % PAGE_SIZE != 0 {
+    if !base.is_multiple_of(PAGE_SIZE) || !paddr_offset.is_multiple_of(PAGE_SIZE) {
         return Err(LoadError::Corrupt(
             "the notes VIRT_BASE and PADDR_OFFSET must be page aligned",
         ));
@@ -330,9 +330,9 @@ fn entry(kernel: &Kernel<'_>, range: &Range<u64>) -> Result<u64, LoadError> {
 
 fn hypercall_page(kernel: &Kernel<'_>, range: &Range<u64>) -> Result<Option<u64>, LoadError> {
     match kernel.notes.hypercall_page {
-        Some(page) if page % PAGE_SIZE != 0 || !range.contains(&page) => Err(LoadError::Corrupt(
-            "the note HYPERCALL_PAGE names no page of the kernel",
-        )),
+        Some(page) if !page.is_multiple_of(PAGE_SIZE) || !range.contains(&page) => Err(
+            LoadError::Corrupt("the note HYPERCALL_PAGE names no page of the kernel"),
+        ),
         page => Ok(page),
     }
 }
@@ -417,7 +417,7 @@ fn check_p2m(vaddr: u64, list_pages: u64, region: Range<u64>) -> Result<(), Load
     let end = vaddr
         .checked_add(list_pages * PAGE_SIZE)
         .ok_or(LoadError::Corrupt("the note INIT_P2M is too high"))?;
-    if vaddr % PAGE_SIZE != 0 {
+    if !vaddr.is_multiple_of(PAGE_SIZE) {
         return Err(LoadError::Corrupt("the note INIT_P2M is not page aligned"));
     }
     if vaddr < HOLE_END && end > HOLE_START {

@@ -42,7 +42,7 @@ fn walk(tables: &HashMap<u64, [u64; 512]>, root: u64, vaddr: u64) -> Option<u64>
 
 fn check(layout: &PvLayout, request: &PvRequest) {
     assert!(layout.used_pages <= request.nr_pages);
-    assert!(layout.v_end % (4 << 20) == 0 && layout.v_end - layout.stack_top() >= 512 << 10);
+    assert!(layout.v_end.is_multiple_of(4 << 20) && layout.v_end - layout.stack_top() >= 512 << 10);
     let root = layout.pfn_of(layout.pt_base).unwrap();
     let tables = contents(layout);
     assert_eq!(tables.len() as u64, layout.nr_pt + layout.p2m.table_pages);

@@ -75,7 +75,7 @@ fn build_frame_table(l4: u64, memory: &MemoryMap) -> Result<(), NoMemory> {
     while offset < len {
         let va = FRAME_TABLE_BASE + offset;
         let (start, end) = covers(offset, PAGE_2M);
-        if offset % PAGE_2M == 0 && len - offset >= PAGE_2M {
+        if offset.is_multiple_of(PAGE_2M) && len - offset >= PAGE_2M {
             let inside = memory.ram().any(|(s, e)| s <= start && end <= e);
             if inside {
                 map_new(l4, va, PAGE_2M, paging::RW)?;
