@@ -1,6 +1,6 @@
 //! A machine made of vectors: [`FakeHost`] implements `domain::Host` over a real frame table and heap. It runs nothing;
 //! what it was told to do is recorded as [`Effect`]s. Included by path wherever a hypervisor in the same process is wanted.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code)]
 mod irqs;
 mod memory;
 mod platform;
