@@ -7,7 +7,6 @@
 mod images;
 mod inprocess;
 #[path = "../../../hypervisor/crates/hypercall/tests/common/mod.rs"]
-#[allow(unused_imports)]
 mod machine;
 
 use domain::{Domain, Host};

@@ -205,9 +205,11 @@ fn commit(dom: &Domain, v: &Vcpu, pv: &mut PvVcpu, ctx: &VcpuGuestContext) {
             pv.debug[reg as usize] = value;
         }
     }
-    *pv.fpu = FpuArea::reset();
     if ctx.flags & VGCF_I387_VALID != 0 {
+        // What lies beyond x87 and SSE has no place in a context and stays as it was.
         load_fxsave(&mut pv.fpu, &ctx.fpu_ctxt);
+    } else {
+        *pv.fpu = FpuArea::reset();
     }
     v.kernel_mode
         .store(ctx.flags & VGCF_IN_KERNEL != 0, Ordering::Release);
@@ -222,7 +224,7 @@ fn load_fxsave(area: &mut FpuArea, image: &[u8; 512]) {
     area.0[..512].copy_from_slice(image);
     // The upper half of MXCSR is reserved, and so is what software left behind the registers.
     area.0[MXCSR + 2..MXCSR + 4].fill(0);
-    area.0[XSTATE_BV] = 3;
+    area.0[XSTATE_BV] |= 3;
 }
 
 /// The state of a vcpu that does not run. `ENODATA` if it has none.
@@ -280,6 +282,7 @@ pub fn reset<H: Host>(h: &H, dom: &Domain, v: &Vcpu) -> Result<(), Errno> {
         let mut pv = v.pv.lock();
         pv.gdt_entries = 0;
         pv.ldt_entries = 0;
+        *pv.fpu = FpuArea::reset();
         core::mem::take(&mut pv.gdt_frames)
     };
     release_gdt(h, gdt);

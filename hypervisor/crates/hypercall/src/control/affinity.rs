@@ -7,7 +7,7 @@ use domain::{Domain, Host};
 use xen_abi::Errno;
 use xen_abi::domctl::{Domctl, VCPUAFFINITY_FORCE, VCPUAFFINITY_HARD, VCPUAFFINITY_SOFT};
 
-/// `setvcpuaffinity`: both maps are checked before either is set; writes back what is in force.
+/// `setvcpuaffinity`: both maps are read before either is set; writes back what is in force.
 pub(super) fn set<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outcome {
     let a = op.vcpuaffinity();
     let (hard, soft) = (
@@ -30,11 +30,8 @@ pub(super) fn set<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outcome {
     };
     let new_hard = read(hard, &a.cpumap_hard)?;
     let new_soft = read(soft, &a.cpumap_soft)?;
-    if [new_hard, new_soft]
-        .into_iter()
-        .flatten()
-        .any(|map| map & online == 0)
-    {
+    // A soft affinity that cannot be had is a wish that stays one.
+    if new_hard.is_some_and(|map| map & online == 0) {
         return Err(Errno::EINVAL.into());
     }
     if let Some(map) = new_hard {

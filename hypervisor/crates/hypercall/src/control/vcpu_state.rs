@@ -14,6 +14,9 @@ use xen_abi::xen::FLAT_KERNEL_CS;
 const EXT_MIN: u32 = core::mem::offset_of!(ExtVcpuContext, _pad30) as u32;
 /// XCR0 and the components ever enabled, in front of the XSAVE image.
 const XSTATE_HEAD: usize = 16;
+/// Where the image says which components it holds; x87 and SSE are usable whatever XCR0 says.
+const XSTATE_BV: usize = 512;
+const X87_SSE: u64 = 3;
 /// The XSAVE image's legacy part and header.
 const XSAVE_BASE: usize = 512 + 64;
 
@@ -100,6 +103,11 @@ pub(super) fn get_xstate<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> 
         out.extend_from_slice(&xcr0.to_le_bytes());
         out.extend_from_slice(&xcr0.to_le_bytes());
         out.extend_from_slice(&pv.fpu.0[..image]);
+        // Components that the guest has not enabled are the hypervisor's business.
+        if let Some(present) = out.get_mut(XSTATE_HEAD + XSTATE_BV..XSTATE_HEAD + XSTATE_BV + 8) {
+            let shown = word(present, 0) & (xcr0 | X87_SSE);
+            present.copy_from_slice(&shown.to_le_bytes());
+        }
     });
     cx.write_bytes(x.buffer.addr(), &out)?;
     Ok(Reply::Done)
@@ -145,7 +153,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 /// Would XRSTOR take it? Standard format, no unknown component, nothing in reserved places (SDM vol. 1, 13.8).
 fn loadable(image: &[u8], xcr0: u64) -> bool {
     image.len() >= XSAVE_BASE
-        && word(image, 512) & !xcr0 == 0
+        && word(image, XSTATE_BV) & !(xcr0 | X87_SSE) == 0
         && (520..XSAVE_BASE).all(|i| image.get(i) == Some(&0))
         && word(image, 24) & 0xffff_0000 == 0
 }

@@ -8,6 +8,7 @@ mod tools;
 
 pub use irqs::FakeIrqs;
 pub use memory::{FlatMemory, GuestMemory};
+#[allow(unused_imports)]
 pub use tools::Tools;
 
 use domain::{
