@@ -99,4 +99,5 @@ fn show_time() {
         time::now_ns(),
         time::tsc_hz()
     );
+    crate::timers::dump();
 }

@@ -56,6 +56,14 @@ impl PerCpu {
     }
 }
 
+impl PerCpu {
+    /// When its timer is set to fire; another CPU's answer may be out of date.
+    pub fn timer_armed(&self) -> u64 {
+        // SAFETY: a plain word that its CPU replaces as a whole; a stale value does no harm.
+        unsafe { self.timer_deadline.as_ptr().read_volatile() }
+    }
+}
+
 static ALL: [AtomicPtr<PerCpu>; MAX_CPUS] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
 

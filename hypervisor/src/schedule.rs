@@ -239,6 +239,11 @@ pub fn slice_end() -> u64 {
     cell(&SLICE_END, percpu::cpu_id()).load(Ordering::Acquire)
 }
 
+/// When CPU `cpu`'s slice ends, for the debug key.
+pub fn slice_end_of(cpu: u32) -> u64 {
+    cell(&SLICE_END, cpu).load(Ordering::Relaxed)
+}
+
 fn set_runstate(v: &Vcpu, state: u32, now: u64) {
     v.runstate.lock().enter(state, now);
 }

@@ -141,3 +141,18 @@ fn expire(dom: &domain::Domain, v: &Vcpu, now: u64) {
         domain::send_vcpu_virq(&HOST, dom, v.id, VIRQ_TIMER);
     }
 }
+
+/// Prints every CPU's deadlines, for the debug key.
+pub fn dump() {
+    log::info!("now {} ns", time::now_ns());
+    for cpu in 0..crate::smp::cpu_count() {
+        let armed = percpu::of(cpu).map_or(0, |p| p.timer_armed());
+        log::info!(
+            " CPU {cpu}: timer set for {armed}, slice ends {}",
+            schedule::slice_end_of(cpu)
+        );
+        for (t, key) in DEADLINES[cpu as usize % MAX_CPUS].lock().iter() {
+            log::info!("  {key} at {t}");
+        }
+    }
+}

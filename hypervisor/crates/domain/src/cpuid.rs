@@ -63,7 +63,8 @@ const L7B_HIDE: u32 = (1 << 0)
     | (1 << 20)
     | (1 << 25);
 /// `leaf 7 ecx` kept: AVX512_VBMI, VBMI2, GFNI, VAES, VPCLMULQDQ, VNNI, BITALG, VPOPCNTDQ.
-const L7C_KEEP: u32 = (1 << 1) | (1 << 6) | (1 << 8) | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 12) | (1 << 14);
+const L7C_KEEP: u32 =
+    (1 << 1) | (1 << 6) | (1 << 8) | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 12) | (1 << 14);
 /// `leaf 7 edx` kept: AVX512_4VNNIW, 4FMAPS, FSRM, MD_CLEAR.
 const L7D_KEEP: u32 = (1 << 2) | (1 << 3) | (1 << 4) | (1 << 10);
 /// `0x80000001 ecx`: SVM, EXTAPIC, OSVW, IBS, SKINIT, WDT, LWP, NODEID, TOPOEXT, PERFCTR*, MWAITX hidden.
@@ -99,7 +100,12 @@ pub const PV_XCR0: u64 = 0xe7;
 fn pv_mask(leaf: u32, sub: u32, r: CpuidResult) -> CpuidResult {
     let [a, b, c, d] = r;
     match leaf {
-        1 => [a, (b & 0x0000_ff00) | (1 << 16), (c & !L1C_HIDE) | (1 << 31), d & !L1D_HIDE],
+        1 => [
+            a,
+            (b & 0x0000_ff00) | (1 << 16),
+            (c & !L1C_HIDE) | (1 << 31),
+            d & !L1D_HIDE,
+        ],
         4 => [if a & 0x1f == 0 { 0 } else { a & 0x3fff }, b, c, d],
         7 if sub == 0 => [0, b & !L7B_HIDE, c & L7C_KEEP, d & L7D_KEEP],
         0xd if sub == 0 => [a & PV_XCR0 as u32, b, c, 0],
@@ -137,16 +143,33 @@ impl CpuidPolicy {
         for leaf in 0x8000_0000..=max_ext {
             add(leaf, None);
         }
-        policy.set(0, NO_SUBLEAF, { let r = host(0, 0); [max, r[1], r[2], r[3]] });
-        policy.set(0x8000_0000, NO_SUBLEAF, { let r = host(0x8000_0000, 0); [max_ext, r[1], r[2], r[3]] });
+        policy.set(0, NO_SUBLEAF, {
+            let r = host(0, 0);
+            [max, r[1], r[2], r[3]]
+        });
+        policy.set(0x8000_0000, NO_SUBLEAF, {
+            let r = host(0x8000_0000, 0);
+            [max_ext, r[1], r[2], r[3]]
+        });
         policy
     }
 
     /// Sets one leaf (`subleaf` !0 = has none); ignored when the policy is full.
     pub fn set(&mut self, leaf: u32, subleaf: u32, r: CpuidResult) {
         let [a, b, c, d] = r;
-        let new = CpuidLeaf { leaf, subleaf, a, b, c, d };
-        if let Some(old) = self.leaves.iter_mut().find(|l| l.leaf == leaf && l.subleaf == subleaf) {
+        let new = CpuidLeaf {
+            leaf,
+            subleaf,
+            a,
+            b,
+            c,
+            d,
+        };
+        if let Some(old) = self
+            .leaves
+            .iter_mut()
+            .find(|l| l.leaf == leaf && l.subleaf == subleaf)
+        {
             *old = new;
         } else if self.leaves.len() < MAX_LEAVES && self.leaves.try_reserve(1).is_ok() {
             self.leaves.push(new);

@@ -157,11 +157,17 @@ impl Domain {
         if p.max_vcpus == 0 || p.max_vcpus > MAX_VCPUS {
             return Err(Errno::EINVAL);
         }
-        let limits = Limits { ports: p.max_evtchn, vcpus: p.max_vcpus, pirqs: p.nr_pirqs };
+        let limits = Limits {
+            ports: p.max_evtchn,
+            vcpus: p.max_vcpus,
+            pirqs: p.nr_pirqs,
+        };
         let events = Ports::new(p.id, limits)?;
         let grants = GrantTable::new(p.max_grant_frames);
         let pause_count = Arc::new(AtomicU32::new(1));
-        let vcpus = (0..p.max_vcpus).map(|i| Vcpu::new(p.id, VcpuId(i), pause_count.clone())).collect();
+        let vcpus = (0..p.max_vcpus)
+            .map(|i| Vcpu::new(p.id, VcpuId(i), pause_count.clone()))
+            .collect();
         let shared_info = alloc_shared_page(h, p.id, false)?;
         let dom = Domain {
             id: p.id,

@@ -21,7 +21,8 @@ impl<H: Host> SharedEvents for DomEvents<'_, H> {
         if i >= 64 {
             return None;
         }
-        self.h.shared_u64(self.dom.shared_info, PENDING_OFFSET + i * 8)
+        self.h
+            .shared_u64(self.dom.shared_info, PENDING_OFFSET + i * 8)
     }
 
     fn mask_word(&self, i: usize) -> Option<&AtomicU64> {
@@ -41,10 +42,15 @@ impl<H: Host> SharedEvents for DomEvents<'_, H> {
     }
 
     fn event_word(&self, port: Port) -> Option<&AtomicU32> {
-        let page = self.dom.fifo_array.get((port.0 / WORDS_PER_PAGE) as usize)?;
+        let page = self
+            .dom
+            .fifo_array
+            .get((port.0 / WORDS_PER_PAGE) as usize)?;
         match page.load(Ordering::Acquire) {
             0 => None,
-            mfn => self.h.shared_u32(Mfn(mfn - 1), (port.0 % WORDS_PER_PAGE) as usize * 4),
+            mfn => self
+                .h
+                .shared_u32(Mfn(mfn - 1), (port.0 % WORDS_PER_PAGE) as usize * 4),
         }
     }
 
@@ -105,7 +111,10 @@ pub fn notify_port<H: Host>(h: &H, dom: &Domain, port: Port) -> Result<(), Errno
             // The peer may have gone meanwhile: then nobody is connected any more.
             if let Some(remote) = h.domains().get(id) {
                 let shared = DomEvents { h, dom: &remote };
-                let wake = remote.events.read().notify_peer(&shared, remote_port, dom.id, port);
+                let wake = remote
+                    .events
+                    .read()
+                    .notify_peer(&shared, remote_port, dom.id, port);
                 deliver(h, &remote, wake);
             }
         }
@@ -115,14 +124,20 @@ pub fn notify_port<H: Host>(h: &H, dom: &Domain, port: Port) -> Result<(), Errno
 
 /// Raises a per-vcpu virtual interrupt.
 pub fn send_vcpu_virq<H: Host>(h: &H, dom: &Domain, vcpu: VcpuId, virq: u32) {
-    let wake = dom.events.read().send_vcpu_virq(&DomEvents { h, dom }, vcpu, virq);
+    let wake = dom
+        .events
+        .read()
+        .send_vcpu_virq(&DomEvents { h, dom }, vcpu, virq);
     deliver(h, dom, wake);
 }
 
 /// Raises a global virtual interrupt in dom0 (`VIRQ_DOM_EXC`, `VIRQ_CON_RING` …).
 pub fn send_global_virq<H: Host>(h: &H, virq: u32) {
     if let Some(dom0) = h.domains().get(DomId::DOM0) {
-        let wake = dom0.events.read().send_global_virq(&DomEvents { h, dom: &dom0 }, virq);
+        let wake = dom0
+            .events
+            .read()
+            .send_global_virq(&DomEvents { h, dom: &dom0 }, virq);
         deliver(h, &dom0, wake);
     }
 }

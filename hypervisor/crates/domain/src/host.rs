@@ -148,7 +148,13 @@ pub trait Host: mm::Platform + Sync + 'static {
     /// Takes typed characters that were addressed to dom0.
     fn console_read(&self, buf: &mut [u8]) -> usize;
     /// Copies the console ring from logical `index`; returns (bytes, next index).
-    fn console_ring(&self, buf: &mut [u8], index: u32, incremental: bool, clear: bool) -> (usize, u32);
+    fn console_ring(
+        &self,
+        buf: &mut [u8],
+        index: u32,
+        incremental: bool,
+        clear: bool,
+    ) -> (usize, u32);
     /// Handles debug keys (`xl debug-keys`).
     fn debug_key(&self, key: u8);
     /// The hypervisor's own command line.

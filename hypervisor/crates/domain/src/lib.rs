@@ -24,13 +24,22 @@ mod vcpu;
 
 pub use cpuid::{CpuidPolicy, CpuidResult, MAX_LEAVES, PV_XCR0};
 pub use domain::{
-    CreateParams, Domain, E820Entry, MAX_VCPUS, Memory, PirqMap, ShutdownState, DEFAULT_GRANT_FRAMES,
+    CreateParams, DEFAULT_GRANT_FRAMES, Domain, E820Entry, MAX_VCPUS, Memory, PirqMap,
+    ShutdownState,
 };
-pub use events::{DomEvents, deliver, end_poll, notify_port, send_global_virq, send_pirq, send_vcpu_virq};
-pub use host::{CpuMask, Fault, Host, HostInfo, IrqControl, MsiSource, SegmentBase};
 pub use events::wake_vcpu;
-pub use lifecycle::{after_close, crash, drop_fifo, kill_step, pause, pause_vcpu, shutdown, unpause, unpause_vcpu, wait_paused};
+pub use events::{
+    DomEvents, deliver, end_poll, notify_port, send_global_virq, send_pirq, send_vcpu_virq,
+};
+pub use host::{CpuMask, Fault, Host, HostInfo, IrqControl, MsiSource, SegmentBase};
+pub use lifecycle::{
+    after_close, crash, drop_fifo, kill_step, pause, pause_vcpu, shutdown, unpause, unpause_vcpu,
+    wait_paused,
+};
 pub use lock::{Mutex, Relax, RwLock, relax, set_relax_hook};
-pub use memory::{alloc_for_exchange, alloc_page, alloc_pages, alloc_shared_page, finish, put_page, put_writable, release_last};
+pub use memory::{
+    alloc_for_exchange, alloc_page, alloc_pages, alloc_shared_page, finish, put_page, put_writable,
+    release_last,
+};
 pub use registry::Registry;
 pub use vcpu::{PF_BLOCKED, PF_DOWN, PF_POLLING, PF_RETIRED, Runstate, SharedSpot, Vcpu};

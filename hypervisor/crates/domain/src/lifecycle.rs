@@ -29,7 +29,9 @@ pub fn wait_paused<H: Host>(h: &H, dom: &Domain) {
 
 /// Ends one pause; the vcpus run again when it was the last.
 pub fn unpause<H: Host>(h: &H, dom: &Domain) {
-    let before = dom.pause_count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |c| c.checked_sub(1));
+    let before = dom
+        .pause_count
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |c| c.checked_sub(1));
     if before == Ok(1) {
         for v in dom.vcpus.iter() {
             h.kick(v);
@@ -46,7 +48,9 @@ pub fn pause_vcpu<H: Host>(h: &H, v: &Vcpu) {
 
 /// Ends one pause of a vcpu.
 pub fn unpause_vcpu<H: Host>(h: &H, v: &Vcpu) {
-    let before = v.pause_count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |c| c.checked_sub(1));
+    let before = v
+        .pause_count
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |c| c.checked_sub(1));
     if before == Ok(1) {
         h.kick(v);
     }
@@ -58,7 +62,11 @@ pub fn shutdown<H: Host>(h: &H, dom: &Domain, reason: u32) {
         h.machine_shutdown(reason);
         return;
     }
-    if dom.shutdown.compare_exchange(0, reason + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+    if dom
+        .shutdown
+        .compare_exchange(0, reason + 1, Ordering::AcqRel, Ordering::Relaxed)
+        .is_ok()
+    {
         pause(h, dom);
         events::send_global_virq(h, VIRQ_DOM_EXC);
     }
@@ -100,7 +108,8 @@ fn close_ports<H: Host>(h: &H, dom: &Domain) -> Result<(), Errno> {
         let from = Port(dom.teardown_port.load(Ordering::Relaxed));
         let closed = dom.events.write().destroy_step(&DomEvents { h, dom }, from);
         let Some(closed) = closed else { return Ok(()) };
-        dom.teardown_port.store(closed.port.0 + 1, Ordering::Relaxed);
+        dom.teardown_port
+            .store(closed.port.0 + 1, Ordering::Relaxed);
         after_close(h, dom, closed.port, closed.was);
     }
     Err(Errno::ERESTART)
@@ -109,7 +118,10 @@ fn close_ports<H: Host>(h: &H, dom: &Domain) -> Result<(), Errno> {
 /// Undoes outside the table what a closed port stood for.
 pub fn after_close<H: Host>(h: &H, dom: &Domain, port: Port, was: Binding) {
     match was {
-        Binding::Interdomain { remote, remote_port } if remote != dom.id => {
+        Binding::Interdomain {
+            remote,
+            remote_port,
+        } if remote != dom.id => {
             if let Some(peer) = h.domains().get(remote) {
                 peer.events.write().peer_closed(remote_port, dom.id, port);
             }
@@ -163,7 +175,9 @@ fn release_vcpus<H: Host>(h: &H, dom: &Domain) -> Result<(), Errno> {
             }
             let mut tables = dom.paging.lock();
             let mut budget = Budget(STEP_UNITS);
-            if let Err(back) = paging.put_root(&mut tables, RootRef::from_raw(Mfn(mfn)), &mut budget) {
+            if let Err(back) =
+                paging.put_root(&mut tables, RootRef::from_raw(Mfn(mfn)), &mut budget)
+            {
                 root.store(back.into_raw().0, Ordering::Release);
                 return Err(Errno::ERESTART);
             }
@@ -237,4 +251,3 @@ pub(crate) fn forget_if_gone<H: Host>(h: &H, dom: &Domain) {
         events::send_global_virq(h, VIRQ_DOM_EXC);
     }
 }
-

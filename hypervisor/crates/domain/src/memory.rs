@@ -8,19 +8,35 @@ use xen_abi::{DomId, Errno, Mfn};
 /// Allocates `2^order` contiguous zeroed pages for `dom`, optionally below a physical address width.
 ///
 /// Errors: `ENOMEM` without free memory or over the domain's limit; `EINVAL` while it is dying.
-pub fn alloc_pages<H: Host>(h: &H, dom: &Domain, order: u32, max_bits: Option<u32>) -> Result<Mfn, Errno> {
+pub fn alloc_pages<H: Host>(
+    h: &H,
+    dom: &Domain,
+    order: u32,
+    max_bits: Option<u32>,
+) -> Result<Mfn, Errno> {
     alloc(h, dom, order, max_bits, 0)
 }
 
 /// Like [`alloc_pages`], but the domain may exceed its limit by this extent: it is about to give up as much.
-pub fn alloc_for_exchange<H: Host>(h: &H, dom: &Domain, order: u32, max_bits: Option<u32>) -> Result<Mfn, Errno> {
+pub fn alloc_for_exchange<H: Host>(
+    h: &H,
+    dom: &Domain,
+    order: u32,
+    max_bits: Option<u32>,
+) -> Result<Mfn, Errno> {
     alloc(h, dom, order, max_bits, 1 << MAX_EXCHANGE_ORDER)
 }
 
 /// Largest chunk an exchange may hold twice for a moment (log2 of pages).
 const MAX_EXCHANGE_ORDER: u32 = 12;
 
-fn alloc<H: Host>(h: &H, dom: &Domain, order: u32, max_bits: Option<u32>, slack: u64) -> Result<Mfn, Errno> {
+fn alloc<H: Host>(
+    h: &H,
+    dom: &Domain,
+    order: u32,
+    max_bits: Option<u32>,
+    slack: u64,
+) -> Result<Mfn, Errno> {
     let count = 1u64 << order;
     {
         // Reserve under the lock, so that concurrent callers cannot exceed the limit together.
@@ -64,7 +80,9 @@ pub fn alloc_page<H: Host>(h: &H, dom: &Domain) -> Result<Mfn, Errno> {
 
 /// One zeroed hypervisor page that domain `id` may map (shared info, grant table). Not on its page list.
 pub fn alloc_shared_page<H: Host>(h: &H, id: DomId, readonly: bool) -> Result<Mfn, Errno> {
-    let fresh = h.with_heap(|heap| heap.alloc(0, None)).ok_or(Errno::ENOMEM)?;
+    let fresh = h
+        .with_heap(|heap| heap.alloc(0, None))
+        .ok_or(Errno::ENOMEM)?;
     let mfn = fresh.ready(|stamp| h.tlb_sync(id, stamp));
     h.zero_frame(mfn);
     h.frames().share(mfn, id, readonly)?;

@@ -13,7 +13,9 @@ pub struct Registry {
 impl Registry {
     /// No domains.
     pub const fn new() -> Registry {
-        Registry { map: RwLock::new(BTreeMap::new()) }
+        Registry {
+            map: RwLock::new(BTreeMap::new()),
+        }
     }
 
     /// The domain `id`.
@@ -51,7 +53,9 @@ impl Registry {
         let map = self.map.read();
         let limit = DomId::FIRST_RESERVED.0;
         (1..limit)
-            .map(|i| DomId(((u32::from(last.0) + u32::from(i) - 1) % (u32::from(limit) - 1)) as u16 + 1))
+            .map(|i| {
+                DomId(((u32::from(last.0) + u32::from(i) - 1) % (u32::from(limit) - 1)) as u16 + 1)
+            })
             .find(|id| !map.contains_key(id))
     }
 }

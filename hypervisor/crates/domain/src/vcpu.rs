@@ -52,7 +52,10 @@ impl SharedSpot {
     }
     /// Sets the place; `offset` below the page size.
     pub fn set(&self, mfn: Mfn, offset: usize) {
-        self.0.store(((mfn.0 + 1) << 12) | (offset as u64 & 0xfff), Ordering::Release);
+        self.0.store(
+            ((mfn.0 + 1) << 12) | (offset as u64 & 0xfff),
+            Ordering::Release,
+        );
     }
     /// Clears it and returns what it was.
     pub fn take(&self) -> Option<(Mfn, usize)> {
@@ -139,7 +142,10 @@ impl Vcpu {
             fifo_control: SharedSpot::default(),
             runstate_gva: AtomicU64::new(0),
             time_gva: AtomicU64::new(0),
-            runstate: Mutex::new(Runstate { state: 3, ..Runstate::default() }),
+            runstate: Mutex::new(Runstate {
+                state: 3,
+                ..Runstate::default()
+            }),
             timer_ns: AtomicU64::new(0),
             periodic_ns: AtomicU64::new(0),
             poll_deadline_ns: AtomicU64::new(0),
@@ -177,7 +183,11 @@ impl Vcpu {
 
     /// The L4 of the mode the guest is in.
     pub fn active_l4(&self) -> Mfn {
-        let l4 = if self.kernel_mode.load(Ordering::Relaxed) { &self.kernel_l4 } else { &self.user_l4 };
+        let l4 = if self.kernel_mode.load(Ordering::Relaxed) {
+            &self.kernel_l4
+        } else {
+            &self.user_l4
+        };
         Mfn(l4.load(Ordering::Relaxed))
     }
 }

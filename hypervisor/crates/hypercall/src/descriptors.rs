@@ -5,7 +5,7 @@ use domain::Host;
 use domain::pv::{Callback, GDT_PAGES};
 use mm::{Paging, SegRef};
 use xen_abi::callback::*;
-use xen_abi::xen::{TrapInfo, FIRST_RESERVED_GDT_ENTRY};
+use xen_abi::xen::{FIRST_RESERVED_GDT_ENTRY, TrapInfo};
 use xen_abi::{Errno, Mfn};
 
 /// `set_trap_table(table)`: entries until one with address 0; a null table clears all.
@@ -16,7 +16,9 @@ pub fn set_trap_table<H: Host>(cx: &Cx<H>) -> Ret {
         return Ok(0);
     }
     for i in 0..=256u64 {
-        let at = table.checked_add(i * size_of::<TrapInfo>() as u64).ok_or(Errno::EFAULT)?;
+        let at = table
+            .checked_add(i * size_of::<TrapInfo>() as u64)
+            .ok_or(Errno::EFAULT)?;
         let t: TrapInfo = cx.read(at)?;
         if t.address == 0 {
             return Ok(0);
@@ -110,7 +112,12 @@ pub fn update_descriptor<H: Host>(cx: &Cx<H>) -> Ret {
     }
     let paging = Paging::new(cx.h.frames(), cx.h);
     let mut tables = cx.dom.paging.lock();
-    paging.update_descriptor(&mut tables, Mfn::from_addr(maddr), (maddr & 0xfff) as usize / 8, descriptor)?;
+    paging.update_descriptor(
+        &mut tables,
+        Mfn::from_addr(maddr),
+        (maddr & 0xfff) as usize / 8,
+        descriptor,
+    )?;
     Ok(0)
 }
 
@@ -159,7 +166,10 @@ pub fn callback_op<H: Host>(cx: &Cx<H>) -> Ret {
                 CALLBACKTYPE_NMI => &mut pv.nmi,
                 _ => return Err(Errno::ENOSYS.into()),
             };
-            *slot = Callback { address: op.address, mask_events };
+            *slot = Callback {
+                address: op.address,
+                mask_events,
+            };
             Ok(0)
         }
         UNREGISTER => {
@@ -168,7 +178,9 @@ pub fn callback_op<H: Host>(cx: &Cx<H>) -> Ret {
             match op.r#type {
                 CALLBACKTYPE_NMI => pv.nmi = Callback::default(),
                 CALLBACKTYPE_SYSCALL32 => pv.syscall32 = Callback::default(),
-                CALLBACKTYPE_SYSENTER | CALLBACKTYPE_SYSENTER_DEPRECATED => pv.sysenter = Callback::default(),
+                CALLBACKTYPE_SYSENTER | CALLBACKTYPE_SYSENTER_DEPRECATED => {
+                    pv.sysenter = Callback::default()
+                }
                 CALLBACKTYPE_EVENT | CALLBACKTYPE_FAILSAFE | CALLBACKTYPE_SYSCALL => {
                     return Err(Errno::EINVAL.into());
                 }

@@ -11,7 +11,9 @@ use xen_abi::{Errno, Mfn, Payload32, Port};
 /// `event_channel_op(cmd, arg)`.
 pub fn event_channel_op<H: Host>(cx: &Cx<H>) -> Ret {
     let [cmd, arg, ..] = cx.args;
-    let Ok(cmd) = u32::try_from(cmd) else { return Err(Errno::ENOSYS.into()) };
+    let Ok(cmd) = u32::try_from(cmd) else {
+        return Err(Errno::ENOSYS.into());
+    };
     match cmd {
         SEND => {
             let op: abi::Send = cx.read(arg)?;
@@ -26,12 +28,20 @@ pub fn event_channel_op<H: Host>(cx: &Cx<H>) -> Ret {
         BIND_INTERDOMAIN => bind_interdomain(cx, arg)?,
         BIND_VIRQ => {
             let mut op: abi::BindVirq = cx.read(arg)?;
-            op.port = cx.dom.events.write().bind_virq(&shared(cx, cx.dom), op.virq, op.vcpu)?;
+            op.port = cx
+                .dom
+                .events
+                .write()
+                .bind_virq(&shared(cx, cx.dom), op.virq, op.vcpu)?;
             cx.write(arg, &op)?;
         }
         BIND_IPI => {
             let mut op: abi::BindIpi = cx.read(arg)?;
-            op.port = cx.dom.events.write().bind_ipi(&shared(cx, cx.dom), op.vcpu)?;
+            op.port = cx
+                .dom
+                .events
+                .write()
+                .bind_ipi(&shared(cx, cx.dom), op.vcpu)?;
             cx.write(arg, &op)?;
         }
         BIND_PIRQ => bind_pirq(cx, arg)?,
@@ -65,7 +75,10 @@ fn alloc_unbound<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
     let mut op: abi::AllocUnbound = cx.read(arg)?;
     let dom = cx.target(op.dom)?;
     let remote = cx.resolve(op.remote_dom);
-    op.port = dom.events.write().alloc_unbound(&shared(cx, &dom), remote)?;
+    op.port = dom
+        .events
+        .write()
+        .alloc_unbound(&shared(cx, &dom), remote)?;
     cx.write(arg, &op)
 }
 
@@ -94,8 +107,20 @@ fn bind_interdomain<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
 
 fn bind_pirq<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
     let mut op: abi::BindPirq = cx.read(arg)?;
-    let irq = cx.dom.irqs.lock().irqs.get(op.pirq.0 as usize).copied().flatten().ok_or(Errno::EPERM)?;
-    op.port = cx.dom.events.write().bind_pirq(&shared(cx, cx.dom), op.pirq)?;
+    let irq = cx
+        .dom
+        .irqs
+        .lock()
+        .irqs
+        .get(op.pirq.0 as usize)
+        .copied()
+        .flatten()
+        .ok_or(Errno::EPERM)?;
+    op.port = cx
+        .dom
+        .events
+        .write()
+        .bind_pirq(&shared(cx, cx.dom), op.pirq)?;
     let share = op.flags & BIND_PIRQ__WILL_SHARE != 0;
     if let Err(e) = cx.h.irqs().bind(irq, cx.dom.id, op.pirq.0, share) {
         let _ = cx.dom.events.write().close(&shared(cx, cx.dom), op.port);
@@ -122,8 +147,15 @@ fn status<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
             op.u.set(remote);
             EVTCHNSTAT_UNBOUND
         }
-        Binding::Interdomain { remote, remote_port } => {
-            op.u.set(abi::Interdomain { dom: remote, _pad2: 0, port: remote_port });
+        Binding::Interdomain {
+            remote,
+            remote_port,
+        } => {
+            op.u.set(abi::Interdomain {
+                dom: remote,
+                _pad2: 0,
+                port: remote_port,
+            });
             EVTCHNSTAT_INTERDOMAIN
         }
         Binding::Pirq(pirq) => {
@@ -181,7 +213,9 @@ fn init_control<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
     let mut wakes = alloc::vec::Vec::new();
     events.control_added(&shared(cx, cx.dom), op.vcpu, |wake| wakes.push(wake));
     drop(events);
-    wakes.into_iter().for_each(|wake| deliver(cx.h, cx.dom, wake));
+    wakes
+        .into_iter()
+        .for_each(|wake| deliver(cx.h, cx.dom, wake));
     Ok(())
 }
 
@@ -201,4 +235,3 @@ fn expand_array<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
     }
     Ok(())
 }
-

@@ -20,11 +20,17 @@ struct Side {
 
 /// Runs a list of copies.
 pub fn copy_list<H: Host>(cx: &Cx<H>, list: u64, count: u64) -> Ret {
-    each(cx, list, count, |op: &mut Copy| op.status = GntStatus::of(&copy(cx, op)))
+    each(cx, list, count, |op: &mut Copy| {
+        op.status = GntStatus::of(&copy(cx, op))
+    })
 }
 
 fn copy<H: Host>(cx: &Cx<H>, op: &Copy) -> Result<(), GntStatus> {
-    let (from, to, len) = (usize::from(op.source.offset), usize::from(op.dest.offset), usize::from(op.len));
+    let (from, to, len) = (
+        usize::from(op.source.offset),
+        usize::from(op.dest.offset),
+        usize::from(op.len),
+    );
     if from + len > 4096 || to + len > 4096 {
         return Err(GntStatus::BadCopyArg);
     }
@@ -41,14 +47,21 @@ fn copy<H: Host>(cx: &Cx<H>, op: &Copy) -> Result<(), GntStatus> {
     result
 }
 
-fn move_bytes<H: Host>(h: &H, from: (Mfn, usize), to: (Mfn, usize), len: usize) -> Result<(), GntStatus> {
+fn move_bytes<H: Host>(
+    h: &H,
+    from: (Mfn, usize),
+    to: (Mfn, usize),
+    len: usize,
+) -> Result<(), GntStatus> {
     let mut chunk = [0u8; CHUNK];
     let mut done = 0;
     while done < len {
         let n = CHUNK.min(len - done);
         let part = chunk.get_mut(..n).ok_or(GntStatus::GeneralError)?;
-        h.read_frame(from.0, from.1 + done, part).map_err(|_| GntStatus::BadPage)?;
-        h.write_frame(to.0, to.1 + done, part).map_err(|_| GntStatus::BadPage)?;
+        h.read_frame(from.0, from.1 + done, part)
+            .map_err(|_| GntStatus::BadPage)?;
+        h.write_frame(to.0, to.1 + done, part)
+            .map_err(|_| GntStatus::BadPage)?;
         done += n;
     }
     Ok(())
@@ -58,11 +71,17 @@ fn move_bytes<H: Host>(h: &H, from: (Mfn, usize), to: (Mfn, usize), len: usize) 
 fn open<H: Host>(cx: &Cx<H>, p: &CopyPtr, by_grant: bool, write: bool) -> Result<Side, GntStatus> {
     let dom = cx.peer(p.domid).map_err(|_| GntStatus::BadDomain)?;
     let (mfn, grant) = if by_grant {
-        let access = if write { Access::COPY_TO } else { Access::COPY_FROM };
+        let access = if write {
+            Access::COPY_TO
+        } else {
+            Access::COPY_FROM
+        };
         let gref = GrantRef(p.u as u32);
         let shared = DomGrants { h: cx.h, dom: &dom };
-        let info =
-            dom.grants.read().begin_copy(&shared, gref, cx.dom.id, access, |gfn: Gfn| Ok(Mfn(gfn.0)))?;
+        let info = dom
+            .grants
+            .read()
+            .begin_copy(&shared, gref, cx.dom.id, access, |gfn: Gfn| Ok(Mfn(gfn.0)))?;
         (info.mfn, Some((gref, access)))
     } else if dom.id == cx.dom.id {
         (Mfn(p.u), None)
@@ -76,7 +95,11 @@ fn open<H: Host>(cx: &Cx<H>, p: &CopyPtr, by_grant: bool, write: bool) -> Result
         paging.frames.get_page(mfn, dom.id).map(|p| p.into_raw())
     };
     match held {
-        Ok(mfn) => Ok(Side { mfn, write, grant: grant.map(|(gref, access)| (dom, gref, access)) }),
+        Ok(mfn) => Ok(Side {
+            mfn,
+            write,
+            grant: grant.map(|(gref, access)| (dom, gref, access)),
+        }),
         Err(_) => {
             if let Some((gref, access)) = grant {
                 let shared = DomGrants { h: cx.h, dom: &dom };

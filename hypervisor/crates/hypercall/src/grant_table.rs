@@ -5,7 +5,9 @@ use crate::{Cx, Ret, Stop, grant_copy};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use domain::{Domain, Host};
-use grant::{Access, ENTRIES_PER_FRAME, GntStatus, Handle, MapFlags, Mapping, SharedEntry, SharedGrants};
+use grant::{
+    Access, ENTRIES_PER_FRAME, GntStatus, Handle, MapFlags, Mapping, SharedEntry, SharedGrants,
+};
 use mm::{Budget, Level, PageRef, Paging, Update, WritableRef};
 use xen_abi::grant_table::*;
 use xen_abi::{DomId, Errno, Gfn, GrantRef, Mfn};
@@ -66,7 +68,10 @@ pub fn grant_table_op<H: Host>(cx: &Cx<H>) -> Ret {
             Ok(result?)
         }),
         SWAP_GRANT_REF => each(cx, list, count, |op: &mut SwapGrantRef| {
-            let shared = DomGrants { h: cx.h, dom: cx.dom };
+            let shared = DomGrants {
+                h: cx.h,
+                dom: cx.dom,
+            };
             op.status = GntStatus::of(&cx.dom.grants.read().swap(&shared, op.ref_a, op.ref_b));
         }),
         _ => Err(Errno::ENOSYS.into()),
@@ -91,10 +96,17 @@ where
 }
 
 fn element<T>(list: u64, i: u64) -> Result<u64, Errno> {
-    i.checked_mul(size_of::<T>() as u64).and_then(|o| list.checked_add(o)).ok_or(Errno::EFAULT)
+    i.checked_mul(size_of::<T>() as u64)
+        .and_then(|o| list.checked_add(o))
+        .ok_or(Errno::EFAULT)
 }
 
-fn single<H: Host, T>(cx: &Cx<H>, arg: u64, count: u64, f: fn(&Cx<H>, &mut T) -> Result<(), Stop>) -> Ret
+fn single<H: Host, T>(
+    cx: &Cx<H>,
+    arg: u64,
+    count: u64,
+    f: fn(&Cx<H>, &mut T) -> Result<(), Stop>,
+) -> Ret
 where
     T: FromBytes + IntoBytes + Immutable,
 {
@@ -144,7 +156,12 @@ fn setup_table<H: Host>(cx: &Cx<H>, op: &mut SetupTable) -> Result<(), Stop> {
     }
     op.status = GNTST_OKAY;
     for i in 0..op.nr_frames {
-        let frame = dom.grant_frames.read().get(i as usize).copied().ok_or(Errno::EINVAL)?;
+        let frame = dom
+            .grant_frames
+            .read()
+            .get(i as usize)
+            .copied()
+            .ok_or(Errno::EINVAL)?;
         if cx.write_nth(op.frame_list, u64::from(i), &frame.0).is_err() {
             op.status = GNTST_BAD_VIRT_ADDR;
         }
@@ -168,9 +185,16 @@ fn query_size<H: Host>(cx: &Cx<H>, op: &mut QuerySize) -> Result<(), Stop> {
 fn take_page<H: Host>(cx: &Cx<H>, mfn: Mfn, owner: DomId, write: bool) -> Result<(), GntStatus> {
     let paging = Paging::new(cx.h.frames(), cx.h);
     if write {
-        paging.get_writable(mfn, owner).map(|p| p.into_raw()).map_err(|_| GntStatus::BadPage)?;
+        paging
+            .get_writable(mfn, owner)
+            .map(|p| p.into_raw())
+            .map_err(|_| GntStatus::BadPage)?;
     } else {
-        paging.frames.get_page(mfn, owner).map(|p| p.into_raw()).map_err(|_| GntStatus::BadPage)?;
+        paging
+            .frames
+            .get_page(mfn, owner)
+            .map(|p| p.into_raw())
+            .map_err(|_| GntStatus::BadPage)?;
     }
     Ok(())
 }
@@ -194,15 +218,27 @@ fn map<H: Host>(cx: &Cx<H>, op: &MapGrantRef) -> Result<(Handle, Mfn), GntStatus
     if granter.is_dying() {
         return Err(GntStatus::BadDomain);
     }
-    let shared = DomGrants { h: cx.h, dom: &granter };
+    let shared = DomGrants {
+        h: cx.h,
+        dom: &granter,
+    };
     let resolve = |gfn: Gfn| Ok(Mfn(gfn.0));
-    let info = granter.grants.read().begin_map(&shared, op.r#ref, cx.dom.id, access, resolve)?;
+    let info = granter
+        .grants
+        .read()
+        .begin_map(&shared, op.r#ref, cx.dom.id, access, resolve)?;
     let undo = |status| {
         let _ = granter.grants.read().end(&shared, op.r#ref, access);
         status
     };
     take_page(cx, info.mfn, granter.id, access.write).map_err(undo)?;
-    let mapping = Mapping { granter: granter.id, gref: op.r#ref, flags, mfn: info.mfn, host_addr: op.host_addr };
+    let mapping = Mapping {
+        granter: granter.id,
+        gref: op.r#ref,
+        flags,
+        mfn: info.mfn,
+        host_addr: op.host_addr,
+    };
     let handle = cx.dom.maptrack.lock().reserve(mapping).map_err(|e| {
         drop_page(cx.h, info.mfn, access.write);
         undo(e)
@@ -224,7 +260,10 @@ fn locate<H: Host>(cx: &Cx<H>, m: &Mapping) -> Result<(Mfn, usize), GntStatus> {
         if !m.host_addr.is_multiple_of(8) {
             return Err(GntStatus::GeneralError);
         }
-        return Ok((Mfn::from_addr(m.host_addr), (m.host_addr & 0xfff) as usize / 8));
+        return Ok((
+            Mfn::from_addr(m.host_addr),
+            (m.host_addr & 0xfff) as usize / 8,
+        ));
     }
     if !guest_address(m.host_addr) {
         return Err(GntStatus::BadVirtAddr);
@@ -250,12 +289,30 @@ fn install<H: Host>(cx: &Cx<H>, m: &Mapping, granter: DomId) -> Result<(), GntSt
     let paging = Paging::new(cx.h.frames(), cx.h);
     let mut tables = cx.dom.paging.lock();
     let (l1, index) = locate(cx, m)?;
-    let how = Update { pg_owner: granter, preserve_ad: false, expected: None };
+    let how = Update {
+        pg_owner: granter,
+        preserve_ad: false,
+        expected: None,
+    };
     let mut budget = Budget(WORK_UNITS);
     paging
-        .update_entry(&mut tables, Level::L1, l1, index, entry_for(m), how, &mut budget)
+        .update_entry(
+            &mut tables,
+            Level::L1,
+            l1,
+            index,
+            entry_for(m),
+            how,
+            &mut budget,
+        )
         .map(|_| ())
-        .map_err(|e| if e == Errno::ERESTART { GntStatus::Eagain } else { GntStatus::GeneralError })
+        .map_err(|e| {
+            if e == Errno::ERESTART {
+                GntStatus::Eagain
+            } else {
+                GntStatus::GeneralError
+            }
+        })
 }
 
 /// Clears the entry if it still maps the grant; a guest that has changed it meanwhile gets an error.
@@ -264,16 +321,28 @@ fn remove<H: Host>(cx: &Cx<H>, m: &Mapping) -> Result<(), GntStatus> {
     let paging = Paging::new(cx.h.frames(), cx.h);
     let mut tables = cx.dom.paging.lock();
     let (l1, index) = locate(cx, m)?;
-    let old = paging.read_entry(cx.dom.id, l1, index).map_err(|_| GntStatus::GeneralError)?;
+    let old = paging
+        .read_entry(cx.dom.id, l1, index)
+        .map_err(|_| GntStatus::GeneralError)?;
     if old & 1 == 0 || old & ADDR != m.mfn.addr() {
         return Err(GntStatus::GeneralError);
     }
-    let how = Update { pg_owner: cx.dom.id, preserve_ad: false, expected: None };
+    let how = Update {
+        pg_owner: cx.dom.id,
+        preserve_ad: false,
+        expected: None,
+    };
     let mut budget = Budget(WORK_UNITS);
     paging
         .update_entry(&mut tables, Level::L1, l1, index, 0, how, &mut budget)
         .map(|_| ())
-        .map_err(|e| if e == Errno::ERESTART { GntStatus::Eagain } else { GntStatus::GeneralError })
+        .map_err(|e| {
+            if e == Errno::ERESTART {
+                GntStatus::Eagain
+            } else {
+                GntStatus::GeneralError
+            }
+        })
 }
 
 /// An unmap whose page-table entry is gone but whose TLB entries may linger.
@@ -340,15 +409,23 @@ fn unmap_one<H: Host>(cx: &Cx<H>, at: u64, slot: &mut Option<Pending>) -> Result
 /// Second half of an unmap, after the flush: the references go, then the granter may have its page back.
 fn complete<H: Host>(h: &H, dom: &Arc<Domain>, p: Pending) {
     let mut track = dom.maptrack.lock();
-    let Ok(mapping) = track.get(p.handle) else { return };
-    let Ok(unmapped) = track.finish_unmap(p.handle, p.host, p.dev) else { return };
+    let Ok(mapping) = track.get(p.handle) else {
+        return;
+    };
+    let Ok(unmapped) = track.finish_unmap(p.handle, p.host, p.dev) else {
+        return;
+    };
     drop(track);
     end_use(h, dom, &mapping, unmapped.access, unmapped.gone);
 }
 
 fn end_use<H: Host>(h: &H, dom: &Arc<Domain>, m: &Mapping, access: Access, gone: bool) {
     // The granter first: while we hold its page it cannot be forgotten and its id not be given to another.
-    let granter = if m.granter == dom.id { Some(dom.clone()) } else { h.domains().get(m.granter) };
+    let granter = if m.granter == dom.id {
+        Some(dom.clone())
+    } else {
+        h.domains().get(m.granter)
+    };
     if gone {
         drop_page(h, m.mfn, access.write);
     }
@@ -361,12 +438,16 @@ fn end_use<H: Host>(h: &H, dom: &Arc<Domain>, m: &Mapping, access: Access, gone:
 /// Gives back one mapping of a dying domain; its page tables go separately. `false` when none is left.
 pub fn release_one<H: Host>(h: &H, dom: &Arc<Domain>) -> bool {
     let mut track = dom.maptrack.lock();
-    let Some((handle, m)) = track.next_used(Handle(0)) else { return false };
+    let Some((handle, m)) = track.next_used(Handle(0)) else {
+        return false;
+    };
     if track.begin_unmap(handle).is_err() {
         track.cancel_unmap(handle);
         let _ = track.begin_unmap(handle);
     }
-    let Ok(unmapped) = track.finish_unmap(handle, true, true) else { return false };
+    let Ok(unmapped) = track.finish_unmap(handle, true, true) else {
+        return false;
+    };
     drop(track);
     end_use(h, dom, &m, unmapped.access, unmapped.gone);
     true

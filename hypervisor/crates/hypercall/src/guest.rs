@@ -23,13 +23,22 @@ impl<H: Host> Cx<'_, H> {
 
     /// Reads element `n` of the array behind `handle`.
     #[inline]
-    pub fn read_nth<T: FromBytes + IntoBytes>(&self, handle: GuestHandle<T>, n: u64) -> Result<T, Stop> {
+    pub fn read_nth<T: FromBytes + IntoBytes>(
+        &self,
+        handle: GuestHandle<T>,
+        n: u64,
+    ) -> Result<T, Stop> {
         self.read(handle.nth(n).ok_or(Errno::EFAULT)?.addr())
     }
 
     /// Writes element `n` of the array behind `handle`.
     #[inline]
-    pub fn write_nth<T: IntoBytes + Immutable>(&self, handle: GuestHandle<T>, n: u64, value: &T) -> Result<(), Stop> {
+    pub fn write_nth<T: IntoBytes + Immutable>(
+        &self,
+        handle: GuestHandle<T>,
+        n: u64,
+        value: &T,
+    ) -> Result<(), Stop> {
         self.write(handle.nth(n).ok_or(Errno::EFAULT)?.addr(), value)
     }
 

@@ -104,7 +104,11 @@ impl<H: Host> Cx<'_, H> {
 
     /// `EPERM` unless the caller controls the machine.
     pub fn need_privilege(&self) -> Result<(), Errno> {
-        if self.dom.privileged { Ok(()) } else { Err(Errno::EPERM) }
+        if self.dom.privileged {
+            Ok(())
+        } else {
+            Err(Errno::EPERM)
+        }
     }
 
     /// Continue this call with argument `index` replaced by `value`.

@@ -33,12 +33,7 @@ pub fn memory_op<H: Host>(cx: &Cx<H>) -> Ret {
 type OneExtent<H> = fn(&Cx<H>, &Arc<Domain>, &MemoryReservation, u64) -> Result<(), Stop>;
 
 /// Runs `one` over the extents of a reservation. Returns how many succeeded; the first failure ends it.
-fn reservation<H: Host>(
-    cx: &Cx<H>,
-    arg: u64,
-    start: u64,
-    one: OneExtent<H>,
-) -> Ret {
+fn reservation<H: Host>(cx: &Cx<H>, arg: u64, start: u64, one: OneExtent<H>) -> Ret {
     let r: MemoryReservation = cx.read(arg)?;
     if start > r.nr_extents || r.nr_extents > u64::from(u32::MAX) {
         return Err(Errno::EINVAL.into());
@@ -46,7 +41,11 @@ fn reservation<H: Host>(
     let Ok(dom) = cx.target(r.domid) else {
         return Ok(start as i64);
     };
-    let max_order = if cx.dom.privileged { MAX_ORDER_DOM0 } else { MAX_ORDER_GUEST };
+    let max_order = if cx.dom.privileged {
+        MAX_ORDER_DOM0
+    } else {
+        MAX_ORDER_GUEST
+    };
     if r.extent_order > max_order {
         return Ok(start as i64);
     }
@@ -75,16 +74,32 @@ fn address_bits(flags: u32) -> Option<u32> {
     }
 }
 
-fn populate<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, r: &MemoryReservation, i: u64) -> Result<(), Stop> {
+fn populate<H: Host>(
+    cx: &Cx<H>,
+    dom: &Arc<Domain>,
+    r: &MemoryReservation,
+    i: u64,
+) -> Result<(), Stop> {
     let pfn: u64 = cx.read_nth(r.extent_start, i)?;
     give(cx, dom, r, i, Some(pfn))
 }
 
-fn increase<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, r: &MemoryReservation, i: u64) -> Result<(), Stop> {
+fn increase<H: Host>(
+    cx: &Cx<H>,
+    dom: &Arc<Domain>,
+    r: &MemoryReservation,
+    i: u64,
+) -> Result<(), Stop> {
     give(cx, dom, r, i, None)
 }
 
-fn give<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, r: &MemoryReservation, i: u64, pfn: Option<u64>) -> Result<(), Stop> {
+fn give<H: Host>(
+    cx: &Cx<H>,
+    dom: &Arc<Domain>,
+    r: &MemoryReservation,
+    i: u64,
+    pfn: Option<u64>,
+) -> Result<(), Stop> {
     let mfn = domain::alloc_pages(cx.h, dom, r.extent_order, address_bits(r.mem_flags))?;
     if let Some(pfn) = pfn {
         for n in 0..1u64 << r.extent_order {
@@ -97,7 +112,12 @@ fn give<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, r: &MemoryReservation, i: u64, p
     cx.write_nth(r.extent_start, i, &mfn.0)
 }
 
-fn decrease<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, r: &MemoryReservation, i: u64) -> Result<(), Stop> {
+fn decrease<H: Host>(
+    cx: &Cx<H>,
+    dom: &Arc<Domain>,
+    r: &MemoryReservation,
+    i: u64,
+) -> Result<(), Stop> {
     let first: u64 = cx.read_nth(r.extent_start, i)?;
     for n in 0..1u64 << r.extent_order {
         take(cx, dom, Mfn(first.wrapping_add(n)))?;
@@ -124,14 +144,20 @@ fn take<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, mfn: Mfn) -> Result<(), Stop> {
 fn exchange<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
     let mut x: MemoryExchange = cx.read(arg)?;
     let own = |id: DomId| id == DomId::SELF || id == cx.dom.id;
-    let max_order = if cx.dom.privileged { MAX_ORDER_DOM0 } else { MAX_ORDER_GUEST };
+    let max_order = if cx.dom.privileged {
+        MAX_ORDER_DOM0
+    } else {
+        MAX_ORDER_GUEST
+    };
     let (in_order, out_order) = (x.r#in.extent_order, x.out.extent_order);
     if !own(x.r#in.domid) || !own(x.out.domid) || in_order > max_order || out_order > max_order {
         return Err(Errno::EPERM.into());
     }
     let pages = |n: u64, order: u32| n.checked_mul(1 << order);
-    let (Some(total_in), Some(total_out)) = (pages(x.r#in.nr_extents, in_order), pages(x.out.nr_extents, out_order))
-    else {
+    let (Some(total_in), Some(total_out)) = (
+        pages(x.r#in.nr_extents, in_order),
+        pages(x.out.nr_extents, out_order),
+    ) else {
         return Err(Errno::EINVAL.into());
     };
     if total_in != total_out || x.nr_exchanged > x.r#in.nr_extents {
@@ -140,7 +166,9 @@ fn exchange<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
     let chunk_order = in_order.max(out_order);
     let in_per_chunk = 1u64 << (chunk_order - in_order);
     let out_per_chunk = 1u64 << (chunk_order - out_order);
-    if !x.r#in.nr_extents.is_multiple_of(in_per_chunk) || !x.nr_exchanged.is_multiple_of(in_per_chunk) {
+    if !x.r#in.nr_extents.is_multiple_of(in_per_chunk)
+        || !x.nr_exchanged.is_multiple_of(in_per_chunk)
+    {
         return Err(Errno::EINVAL.into());
     }
     let chunks = x.r#in.nr_extents / in_per_chunk;
@@ -200,7 +228,8 @@ fn exchange_chunk<H: Host>(
     }
     for mfn in old {
         let mut tables = cx.dom.paging.lock();
-        while paging.relinquish(&mut tables, mfn, &mut Budget(WORK_UNITS)) == Err(Errno::ERESTART) {}
+        while paging.relinquish(&mut tables, mfn, &mut Budget(WORK_UNITS)) == Err(Errno::ERESTART) {
+        }
     }
     for (o, (mfn, pfn)) in new.iter().zip(pfns).enumerate() {
         for n in 0..1u64 << x.out.extent_order {

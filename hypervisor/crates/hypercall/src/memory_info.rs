@@ -3,9 +3,9 @@ use crate::{Cx, Ret, grant_table};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use domain::{E820Entry as Region, Host};
+use xen_abi::Errno;
 use xen_abi::memory::*;
 use xen_abi::xen::{MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
-use xen_abi::Errno;
 
 /// Most entries of a guest's memory map (`E820_X_MAX`).
 const MAX_E820: u32 = 128;
@@ -20,7 +20,9 @@ pub fn memory_info<H: Host>(cx: &Cx<H>, cmd: u32, arg: u64) -> Ret {
         MAXIMUM_RESERVATION => of_domain(cx, arg, |d| d.memory.lock().max_pages),
         MAXIMUM_GPFN => of_domain(cx, arg, |d| {
             let at = core::mem::offset_of!(xen_abi::xen::SharedInfo, arch);
-            let max_pfn = cx.h.shared_u64(d.shared_info, at).map_or(0, |w| w.load(Ordering::Relaxed));
+            let max_pfn =
+                cx.h.shared_u64(d.shared_info, at)
+                    .map_or(0, |w| w.load(Ordering::Relaxed));
             max_pfn.saturating_sub(1)
         }),
         MACHPHYS_MAPPING => {
@@ -59,7 +61,11 @@ fn write_map<H: Host>(cx: &Cx<H>, arg: u64, entries: impl Iterator<Item = Region
     let room = map.nr_entries;
     let mut n = 0;
     for e in entries.take(room as usize) {
-        let out = E820Entry { addr: e.addr, size: e.size, r#type: e.kind };
+        let out = E820Entry {
+            addr: e.addr,
+            size: e.size,
+            r#type: e.kind,
+        };
         if !map.buffer.is_null() {
             cx.write_nth(map.buffer, u64::from(n), &out)?;
         }
@@ -80,7 +86,9 @@ fn memory_map<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
 
 fn machine_memory_map<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
     cx.need_privilege()?;
-    let all = (0..).map_while(|i| cx.h.machine_e820(i)).map(|(addr, size, kind)| Region { addr, size, kind });
+    let all = (0..)
+        .map_while(|i| cx.h.machine_e820(i))
+        .map(|(addr, size, kind)| Region { addr, size, kind });
     write_map(cx, arg, all)
 }
 
@@ -95,7 +103,11 @@ fn set_memory_map<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
     for i in 0..f.map.nr_entries {
         let e = cx.read_nth(f.map.buffer, u64::from(i))?;
         entries.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        entries.push(Region { addr: e.addr, size: e.size, kind: e.r#type });
+        entries.push(Region {
+            addr: e.addr,
+            size: e.size,
+            kind: e.r#type,
+        });
     }
     *dom.e820.lock() = entries;
     Ok(0)
@@ -109,7 +121,13 @@ fn claim_pages<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     let dom = cx.target(r.domid)?;
-    let others: u64 = cx.h.domains().all().iter().filter(|d| d.id != dom.id).map(|d| d.memory.lock().claimed).sum();
+    let others: u64 =
+        cx.h.domains()
+            .all()
+            .iter()
+            .filter(|d| d.id != dom.id)
+            .map(|d| d.memory.lock().claimed)
+            .sum();
     let free = cx.h.with_heap(|heap| heap.free_pages());
     let mut mem = dom.memory.lock();
     if r.nr_extents == 0 {
@@ -117,7 +135,9 @@ fn claim_pages<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         return Ok(0);
     }
     let have = dom.tot_pages.load(Ordering::Relaxed);
-    let Some(need) = r.nr_extents.checked_sub(have) else { return Err(Errno::EINVAL.into()) };
+    let Some(need) = r.nr_extents.checked_sub(have) else {
+        return Err(Errno::EINVAL.into());
+    };
     if r.nr_extents > mem.max_pages {
         return Err(Errno::EINVAL.into());
     }
@@ -152,13 +172,20 @@ fn acquire_resource<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
     if r.nr_frames > MAX_RESOURCE {
         return Err(Errno::E2BIG.into());
     }
-    let end = r.frame.checked_add(u64::from(r.nr_frames)).ok_or(Errno::EINVAL)?;
+    let end = r
+        .frame
+        .checked_add(u64::from(r.nr_frames))
+        .ok_or(Errno::EINVAL)?;
     if end > u64::from(dom.max_grant_frames) {
         return Err(Errno::EINVAL.into());
     }
     grant_table::grow(cx.h, &dom, end as u32)?;
     for i in 0..r.nr_frames {
-        let frame = dom.grant_frames.read().get(r.frame as usize + i as usize).copied();
+        let frame = dom
+            .grant_frames
+            .read()
+            .get(r.frame as usize + i as usize)
+            .copied();
         cx.write_nth(r.frame_list, u64::from(i), &frame.ok_or(Errno::EINVAL)?.0)?;
     }
     Ok(0)
@@ -185,4 +212,3 @@ fn reserved_device_memory<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
     cx.write(arg, &r)?;
     Ok(0)
 }
-

@@ -16,7 +16,11 @@ pub fn fpu_taskswitch<H: Host>(cx: &Cx<H>) -> Ret {
     let on = cx.args[0] != 0;
     {
         let mut pv = cx.v.pv.lock();
-        pv.cr0 = if on { pv.cr0 | CR0_TS } else { pv.cr0 & !CR0_TS };
+        pv.cr0 = if on {
+            pv.cr0 | CR0_TS
+        } else {
+            pv.cr0 & !CR0_TS
+        };
     }
     cx.h.set_task_switched(on);
     Ok(0)
@@ -92,7 +96,10 @@ pub fn vm_assist<H: Host>(cx: &Cx<H>) -> Ret {
         VMASST_TYPE_RUNSTATE_UPDATE_FLAG,
         VMASST_TYPE_M2P_STRICT,
     ];
-    let bit = known.iter().find(|k| u64::from(**k) == kind).ok_or(Errno::EINVAL)?;
+    let bit = known
+        .iter()
+        .find(|k| u64::from(**k) == kind)
+        .ok_or(Errno::EINVAL)?;
     match u32::try_from(cmd).unwrap_or(u32::MAX) {
         VMASST_CMD_ENABLE => cx.dom.assists.fetch_or(1 << bit, Ordering::Relaxed),
         VMASST_CMD_DISABLE => cx.dom.assists.fetch_and(!(1 << bit), Ordering::Relaxed),
@@ -110,7 +117,10 @@ pub fn nmi_op<H: Host>(cx: &Cx<H>) -> Ret {
             if cx.v.id.0 != 0 || !guest_address(op.handler_address) {
                 return Err(Errno::EINVAL.into());
             }
-            cx.v.pv.lock().nmi = Callback { address: op.handler_address, mask_events: false };
+            cx.v.pv.lock().nmi = Callback {
+                address: op.handler_address,
+                mask_events: false,
+            };
             Ok(0)
         }
         nmi::UNREGISTER_CALLBACK => {

@@ -1,10 +1,12 @@
 //! Page-table updates: `mmu_update`, `update_va_mapping`. The checks themselves live in `mm::pv`; here the request
 //! lists are walked, owners resolved and TLBs flushed as the guest asks.
 use crate::{Cx, Ret, Stop};
-use domain::{CpuMask, Domain, Host};
 use core::sync::atomic::Ordering;
+use domain::{CpuMask, Domain, Host};
 use mm::{Budget, Level, Paging, PvTables, Update};
-use xen_abi::xen::{MMU_MACHPHYS_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MmuUpdate};
+use xen_abi::xen::{
+    MMU_MACHPHYS_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MmuUpdate,
+};
 use xen_abi::xen::{UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH};
 use xen_abi::{DomId, Errno, Mfn};
 
@@ -20,7 +22,11 @@ pub fn page_owner<H: Host>(cx: &Cx<H>, id: DomId) -> Result<DomId, Errno> {
     match id {
         DomId::SELF => Ok(cx.dom.id),
         DomId::IO | DomId::XEN => {
-            if cx.dom.privileged { Ok(id) } else { Err(Errno::EPERM) }
+            if cx.dom.privileged {
+                Ok(id)
+            } else {
+                Err(Errno::EPERM)
+            }
         }
         _ => cx.target(id).map(|d| d.id),
     }
@@ -39,15 +45,32 @@ impl Progress {
     /// Reads the list arguments (list, count, pdone) of a call whose requests are `size` bytes.
     pub fn new<H: Host>(cx: &Cx<H>, size: usize) -> Result<Progress, Stop> {
         let [list, count, pdone, ..] = cx.args;
-        let before = if count & PREEMPTED != 0 && pdone != 0 { cx.read::<u32>(pdone)? } else { 0 };
-        Ok(Progress { list, count: count & (PREEMPTED - 1), pdone, before, size: size as u64 })
+        let before = if count & PREEMPTED != 0 && pdone != 0 {
+            cx.read::<u32>(pdone)?
+        } else {
+            0
+        };
+        Ok(Progress {
+            list,
+            count: count & (PREEMPTED - 1),
+            pdone,
+            before,
+            size: size as u64,
+        })
     }
 
     /// Runs `each` over the requests' addresses, with continuations every [`BATCH`].
     pub fn run<H: Host>(&self, cx: &Cx<H>, mut each: impl FnMut(u64) -> Result<(), Stop>) -> Ret {
         for i in 0..self.count {
-            let addr = i.checked_mul(self.size).and_then(|o| self.list.checked_add(o)).ok_or(Errno::EFAULT)?;
-            let outcome = if i >= BATCH { Err(Stop::Error(Errno::ERESTART)) } else { each(addr) };
+            let addr = i
+                .checked_mul(self.size)
+                .and_then(|o| self.list.checked_add(o))
+                .ok_or(Errno::EFAULT)?;
+            let outcome = if i >= BATCH {
+                Err(Stop::Error(Errno::ERESTART))
+            } else {
+                each(addr)
+            };
             match outcome {
                 Ok(()) => {}
                 Err(Stop::Error(Errno::ERESTART)) => {
@@ -109,7 +132,11 @@ fn one_update<H: Host>(
     }
     let index = (req.ptr & 0xfff) as usize / 8;
     let preserve_ad = cmd == MMU_PT_UPDATE_PRESERVE_AD || cmd == MMU_PT_UPDATE_NO_TRANSLATE;
-    let how = Update { pg_owner, preserve_ad, expected: None };
+    let how = Update {
+        pg_owner,
+        preserve_ad,
+        expected: None,
+    };
     paging.mmu_update(tables, mfn, index, req.val, how, budget)?;
     Ok(())
 }
@@ -162,7 +189,11 @@ fn change_va<H: Host>(cx: &Cx<H>, va: u64, entry: u64, flags: u64, pg_owner: Dom
         let mut tables = cx.dom.paging.lock();
         let root = Mfn(cx.v.kernel_l4.load(Ordering::Relaxed));
         let (l1, index) = walk_to_l1(cx.h, root, va).ok_or(Errno::EINVAL)?;
-        let how = Update { pg_owner, preserve_ad: false, expected: None };
+        let how = Update {
+            pg_owner,
+            preserve_ad: false,
+            expected: None,
+        };
         let mut budget = Budget(WORK_UNITS);
         match paging.update_entry(&mut tables, Level::L1, l1, index, entry, how, &mut budget) {
             Ok(_) => {}
@@ -186,7 +217,9 @@ fn flush_as_asked<H: Host>(cx: &Cx<H>, va: u64, flags: u64) -> Result<(), Stop> 
             None => cx.h.flush_tlb_local(),
             Some(va) => cx.h.flush_page_local(va),
         },
-        4 => cx.h.flush_tlb_mask(cx.dom.dirty_cpus.load(Ordering::Acquire), page),
+        4 => {
+            cx.h.flush_tlb_mask(cx.dom.dirty_cpus.load(Ordering::Acquire), page)
+        }
         pointer => {
             let cpus = vcpu_mask_to_cpus(cx, pointer)?;
             cx.h.flush_tlb_mask(cpus, page);

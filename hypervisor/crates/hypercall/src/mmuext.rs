@@ -14,7 +14,11 @@ const MAX_LDT_ENTRIES: u64 = 8192;
 /// `mmuext_op(list, count, pdone, foreigndom)`.
 pub fn mmuext_op<H: Host>(cx: &Cx<H>) -> Ret {
     let owner = page_owner(cx, DomId(cx.args[3] as u16))?;
-    let target = if owner == cx.dom.id { Some(cx.dom.clone()) } else { cx.h.domains().get(owner) };
+    let target = if owner == cx.dom.id {
+        Some(cx.dom.clone())
+    } else {
+        cx.h.domains().get(owner)
+    };
     let mut budget = Budget(WORK_UNITS);
     Progress::new(cx, size_of::<MmuextOp>())?.run(cx, |addr| {
         let op: MmuextOp = cx.read(addr)?;
@@ -22,7 +26,12 @@ pub fn mmuext_op<H: Host>(cx: &Cx<H>) -> Ret {
     })
 }
 
-fn one_op<H: Host>(cx: &Cx<H>, target: Option<&Arc<Domain>>, op: &MmuextOp, budget: &mut Budget) -> Result<(), Stop> {
+fn one_op<H: Host>(
+    cx: &Cx<H>,
+    target: Option<&Arc<Domain>>,
+    op: &MmuextOp,
+    budget: &mut Budget,
+) -> Result<(), Stop> {
     let owner = || target.ok_or(Errno::ESRCH);
     match op.cmd {
         MMUEXT_PIN_L1_TABLE => pin(cx, owner()?, Level::L1, Mfn(op.arg1), budget),
@@ -43,7 +52,13 @@ fn one_op<H: Host>(cx: &Cx<H>, target: Option<&Arc<Domain>>, op: &MmuextOp, budg
     }
 }
 
-fn pin<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, level: Level, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
+fn pin<H: Host>(
+    cx: &Cx<H>,
+    dom: &Arc<Domain>,
+    level: Level,
+    mfn: Mfn,
+    budget: &mut Budget,
+) -> Result<(), Stop> {
     if dom.is_dying() {
         return Err(Errno::EINVAL.into());
     }
@@ -86,7 +101,10 @@ fn switch_root<H: Host>(
 }
 
 fn set_ldt<H: Host>(cx: &Cx<H>, base: u64, entries: u64) -> Result<(), Stop> {
-    if entries > MAX_LDT_ENTRIES || !base.is_multiple_of(4096) || (entries != 0 && !guest_address(base)) {
+    if entries > MAX_LDT_ENTRIES
+        || !base.is_multiple_of(4096)
+        || (entries != 0 && !guest_address(base))
+    {
         return Err(Errno::EINVAL.into());
     }
     {
@@ -131,10 +149,13 @@ fn flush<H: Host>(cx: &Cx<H>, op: &MmuextOp) -> Result<(), Stop> {
         MMUEXT_TLB_FLUSH_LOCAL => cx.h.flush_tlb_local(),
         MMUEXT_TLB_FLUSH_ALL => cx.h.flush_tlb_mask(all(), None),
         MMUEXT_TLB_FLUSH_MULTI => cx.h.flush_tlb_mask(vcpu_mask_to_cpus(cx, op.arg2)?, None),
-        MMUEXT_INVLPG_LOCAL | MMUEXT_INVLPG_ALL | MMUEXT_INVLPG_MULTI if !guest_address(op.arg1) => {}
+        MMUEXT_INVLPG_LOCAL | MMUEXT_INVLPG_ALL | MMUEXT_INVLPG_MULTI
+            if !guest_address(op.arg1) => {}
         MMUEXT_INVLPG_LOCAL => cx.h.flush_page_local(op.arg1),
         MMUEXT_INVLPG_ALL => cx.h.flush_tlb_mask(all(), Some(op.arg1)),
-        MMUEXT_INVLPG_MULTI => cx.h.flush_tlb_mask(vcpu_mask_to_cpus(cx, op.arg2)?, Some(op.arg1)),
+        MMUEXT_INVLPG_MULTI => {
+            cx.h.flush_tlb_mask(vcpu_mask_to_cpus(cx, op.arg2)?, Some(op.arg1))
+        }
         // Only those with real devices can have anything in the caches that matters; theirs are coherent.
         MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => cx.need_privilege()?,
         MMUEXT_MARK_SUPER | MMUEXT_UNMARK_SUPER => return Err(Errno::EOPNOTSUPP.into()),

@@ -50,7 +50,14 @@ pub fn physdev_op<H: Host>(cx: &Cx<H>) -> Ret {
 }
 
 fn irq_of<H: Host>(cx: &Cx<H>, pirq: u32) -> Result<u32, Errno> {
-    cx.dom.irqs.lock().irqs.get(pirq as usize).copied().flatten().ok_or(Errno::EINVAL)
+    cx.dom
+        .irqs
+        .lock()
+        .irqs
+        .get(pirq as usize)
+        .copied()
+        .flatten()
+        .ok_or(Errno::EINVAL)
 }
 
 /// What only the domain with the hardware may do.
@@ -79,7 +86,8 @@ fn hardware_op<H: Host>(cx: &Cx<H>, cmd: u32, arg: u64) -> Ret {
         SETUP_GSI => {
             let op: SetupGsi = cx.read(arg)?;
             let gsi = u32::try_from(op.gsi).map_err(|_| Errno::EINVAL)?;
-            cx.h.irqs().setup_gsi(gsi, op.triggering != 0, op.polarity != 0)?;
+            cx.h.irqs()
+                .setup_gsi(gsi, op.triggering != 0, op.polarity != 0)?;
             Ok(0)
         }
         APIC_READ => {
@@ -90,7 +98,8 @@ fn hardware_op<H: Host>(cx: &Cx<H>, cmd: u32, arg: u64) -> Ret {
         }
         // dom0 must not program the IO-APIC itself; its interrupts are set up through map_pirq.
         APIC_WRITE => Ok(0),
-        PCI_DEVICE_ADD | MANAGE_PCI_ADD | MANAGE_PCI_ADD_EXT | PCI_DEVICE_REMOVE | MANAGE_PCI_REMOVE => Ok(0),
+        PCI_DEVICE_ADD | MANAGE_PCI_ADD | MANAGE_PCI_ADD_EXT | PCI_DEVICE_REMOVE
+        | MANAGE_PCI_REMOVE => Ok(0),
         PREPARE_MSIX | RELEASE_MSIX | PCI_MMCFG_RESERVED => Ok(0),
         RESTORE_MSI_EXT => {
             let op: PciDevice = cx.read(arg)?;
@@ -144,7 +153,9 @@ fn map_pirq<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
     }
     match op.r#type as u32 {
         MAP_PIRQ_TYPE_GSI => map_gsi(cx, &mut op)?,
-        MAP_PIRQ_TYPE_MSI | MAP_PIRQ_TYPE_MSI_SEG | MAP_PIRQ_TYPE_MULTI_MSI => map_msi(cx, &mut op)?,
+        MAP_PIRQ_TYPE_MSI | MAP_PIRQ_TYPE_MSI_SEG | MAP_PIRQ_TYPE_MULTI_MSI => {
+            map_msi(cx, &mut op)?
+        }
         _ => return Err(Errno::EINVAL.into()),
     }
     cx.write(arg, &op)?;
@@ -154,7 +165,11 @@ fn map_pirq<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
 fn map_gsi<H: Host>(cx: &Cx<H>, op: &mut MapPirq) -> Result<(), Stop> {
     let gsi = u32::try_from(op.index).map_err(|_| Errno::EINVAL)?;
     let irq = cx.h.irqs().gsi_irq(gsi)?;
-    let pirq = if op.pirq < 0 { gsi as usize } else { op.pirq as usize };
+    let pirq = if op.pirq < 0 {
+        gsi as usize
+    } else {
+        op.pirq as usize
+    };
     set_pirq(cx, pirq, irq)?;
     op.pirq = pirq as i32;
     Ok(())
@@ -162,12 +177,24 @@ fn map_gsi<H: Host>(cx: &Cx<H>, op: &mut MapPirq) -> Result<(), Stop> {
 
 fn map_msi<H: Host>(cx: &Cx<H>, op: &mut MapPirq) -> Result<(), Stop> {
     let kind = op.r#type as u32;
-    let count = if kind == MAP_PIRQ_TYPE_MULTI_MSI { op.entry_nr.clamp(1, MAX_MULTI_MSI) } else { 1 };
+    let count = if kind == MAP_PIRQ_TYPE_MULTI_MSI {
+        op.entry_nr.clamp(1, MAX_MULTI_MSI)
+    } else {
+        1
+    };
     let source = MsiSource {
-        segment: if kind == MAP_PIRQ_TYPE_MSI { 0 } else { (op.bus >> 16) as u16 },
+        segment: if kind == MAP_PIRQ_TYPE_MSI {
+            0
+        } else {
+            (op.bus >> 16) as u16
+        },
         bus: op.bus as u8,
         devfn: op.devfn as u8,
-        entry: if kind == MAP_PIRQ_TYPE_MULTI_MSI { 0 } else { op.entry_nr as u16 },
+        entry: if kind == MAP_PIRQ_TYPE_MULTI_MSI {
+            0
+        } else {
+            op.entry_nr as u16
+        },
         table_base: op.table_base,
         count: count as u32,
     };
@@ -192,7 +219,10 @@ fn unmap_pirq<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
     let pirq = usize::try_from(op.pirq).map_err(|_| Errno::EINVAL)?;
     let irq = {
         let mut map = cx.dom.irqs.lock();
-        map.irqs.get_mut(pirq).and_then(Option::take).ok_or(Errno::EINVAL)?
+        map.irqs
+            .get_mut(pirq)
+            .and_then(Option::take)
+            .ok_or(Errno::EINVAL)?
     };
     cx.h.irqs().unbind(irq, cx.dom.id);
     if irq >= cx.h.irqs().nr_gsis() {

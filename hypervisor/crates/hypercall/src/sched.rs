@@ -49,8 +49,13 @@ pub fn sched_op<H: Host>(cx: &Cx<H>) -> Ret {
 
 /// `SCHEDOP_block`: enables events and sleeps until one comes.
 pub fn block<H: Host>(cx: &Cx<H>) {
-    let shared = DomEvents { h: cx.h, dom: cx.dom };
-    let Some(events) = shared.vcpu_events(cx.v.id) else { return };
+    let shared = DomEvents {
+        h: cx.h,
+        dom: cx.dom,
+    };
+    let Some(events) = shared.vcpu_events(cx.v.id) else {
+        return;
+    };
     events.upcall_mask.store(0, Ordering::SeqCst);
     // Flag first, then look: an event that arrives in between clears the flag again.
     cx.v.set_flags(PF_BLOCKED);
@@ -67,7 +72,10 @@ fn poll<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     let ports = poll_ports(cx, op.ports, op.nr_ports)?;
-    let shared = DomEvents { h: cx.h, dom: cx.dom };
+    let shared = DomEvents {
+        h: cx.h,
+        dom: cx.dom,
+    };
     cx.v.set_flags(PF_POLLING);
     let wait = cx.dom.events.read().poll_begin(&shared, cx.v.id, ports);
     match wait {
@@ -82,7 +90,10 @@ fn poll<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         }
     }
     // A poller also wakes for any event that would interrupt it.
-    if shared.vcpu_events(cx.v.id).is_some_and(|e| e.needs_delivery()) {
+    if shared
+        .vcpu_events(cx.v.id)
+        .is_some_and(|e| e.needs_delivery())
+    {
         cx.dom.events.read().poll_end(cx.v.id);
         cx.v.clear_flags(PF_POLLING);
         return Ok(0);
@@ -97,10 +108,11 @@ fn poll<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
 
 fn poll_ports<H: Host>(cx: &Cx<H>, list: GuestHandle<Port>, count: u32) -> Result<Vec<Port>, Stop> {
     let mut ports = Vec::new();
-    ports.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
+    ports
+        .try_reserve_exact(count as usize)
+        .map_err(|_| Errno::ENOMEM)?;
     for i in 0..count {
         ports.push(cx.read_nth(list, u64::from(i))?);
     }
     Ok(ports)
 }
-

@@ -1,6 +1,8 @@
 //! THE TABLE of hypercalls.
 use crate::{Args, Cx, Ret, Stop};
-use crate::{console, control, descriptors, event_channel, grant_table, memory, misc, mmu, mmuext, multicall};
+use crate::{
+    console, control, descriptors, event_channel, grant_table, memory, misc, mmu, mmuext, multicall,
+};
 use crate::{physdev, platform, sched, vcpu, version};
 use alloc::sync::Arc;
 use domain::{Domain, Host, Vcpu};

@@ -26,7 +26,10 @@ pub fn vcpu_op<H: Host>(cx: &Cx<H>) -> Ret {
         }
         REGISTER_RUNSTATE_MEMORY_AREA => {
             let op: RegisterRunstateMemoryArea = cx.read(arg)?;
-            cx.h.copy_to_guest(op.addr, zerocopy::IntoBytes::as_bytes(&runstate_info(cx, v)))?;
+            cx.h.copy_to_guest(
+                op.addr,
+                zerocopy::IntoBytes::as_bytes(&runstate_info(cx, v)),
+            )?;
             v.runstate_gva.store(op.addr, Ordering::Relaxed);
             Ok(0)
         }
@@ -117,7 +120,12 @@ fn runstate_info<H: Host>(cx: &Cx<H>, v: &Vcpu) -> RunstateInfo {
     let entered = state.entered_ns;
     let current = state.state;
     state.enter(current, now);
-    RunstateInfo { state: current as i32, _pad4: 0, state_entry_time: entered, time: state.time_ns }
+    RunstateInfo {
+        state: current as i32,
+        _pad4: 0,
+        state_entry_time: entered,
+        time: state.time_ns,
+    }
 }
 
 /// Moves a vcpu's info to a page of the guest's choice, with what it holds now.
@@ -130,7 +138,10 @@ fn register_vcpu_info<H: Host>(cx: &Cx<H>, v: &Vcpu, arg: u64) -> Ret {
     if v.id != cx.v.id && !v.is_down() {
         return Err(Errno::EINVAL.into());
     }
-    if v.info.get().is_some_and(|(mfn, _)| mfn != cx.dom.shared_info) {
+    if v.info
+        .get()
+        .is_some_and(|(mfn, _)| mfn != cx.dom.shared_info)
+    {
         return Err(Errno::EINVAL.into());
     }
     let mfn = Mfn(op.mfn.0);
@@ -145,7 +156,10 @@ fn register_vcpu_info<H: Host>(cx: &Cx<H>, v: &Vcpu, arg: u64) -> Ret {
     v.info.set(page.into_raw(), offset);
     cx.h.vcpu_info_moved(cx.dom, v);
     // Every port must be looked at again: an event may have been noted in the old place meanwhile.
-    let shared = DomEvents { h: cx.h, dom: cx.dom };
+    let shared = DomEvents {
+        h: cx.h,
+        dom: cx.dom,
+    };
     let wake = cx.dom.events.read().vcpu_info_moved(&shared, v.id);
     deliver(cx.h, cx.dom, wake);
     Ok(0)
@@ -175,4 +189,3 @@ pub fn set_timer_op<H: Host>(cx: &Cx<H>) -> Ret {
     arm(cx, if timeout as i64 <= 0 { 0 } else { timeout });
     Ok(0)
 }
-

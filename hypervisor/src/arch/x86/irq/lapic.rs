@@ -156,6 +156,9 @@ pub fn init_cpu() {
     write(TIMER_DIVIDE, DIVIDE_BY_1);
     if DEADLINE_TIMER.load(Ordering::Relaxed) {
         write(LVT_TIMER, TIMER_DEADLINE_MODE | u32::from(vectors::TIMER));
+    } else {
+        // One-shot; set once, because writing it while a count has just run out may swallow the interrupt.
+        write(LVT_TIMER, u32::from(vectors::TIMER));
     }
 }
 
@@ -189,7 +192,6 @@ pub fn timer_start(ns: u64) {
     let hz = TIMER_HZ.load(Ordering::Relaxed);
     let ticks = u128::from(ns) * u128::from(hz) / 1_000_000_000 + 1;
     write(TIMER_INITIAL, u32::try_from(ticks).unwrap_or(u32::MAX));
-    write(LVT_TIMER, u32::from(vectors::TIMER));
 }
 
 /// No timer interrupt.

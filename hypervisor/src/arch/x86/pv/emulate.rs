@@ -309,9 +309,14 @@ pub fn page_table_write(regs: &mut CpuUserRegs, v: &Vcpu, address: u64) -> bool 
         let old = entry >> shift & mask;
         if let Some(part) = op.value(old, &Regs(regs)) {
             let new = entry & !(mask << shift) | (part & mask) << shift;
-            let how = Update { pg_owner: dom.id, preserve_ad: false, expected: Some(entry) };
+            let how = Update {
+                pg_owner: dom.id,
+                preserve_ad: false,
+                expected: Some(entry),
+            };
             let mut budget = Budget(hypercall::mmu::WORK_UNITS);
-            match paging.update_entry(&mut tables, Level::L1, target, index, new, how, &mut budget) {
+            match paging.update_entry(&mut tables, Level::L1, target, index, new, how, &mut budget)
+            {
                 Ok(_) => {}
                 Err(Errno::EAGAIN) => continue,
                 // Unfinished business of an earlier release: the guest executes the instruction again.
