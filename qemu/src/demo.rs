@@ -155,14 +155,15 @@ fn tour(serial: &mut Serial, spec: &HostSpec, steps: &mut Steps) -> Result<()> {
         .expect("# ", Duration::from_secs(20))
         .context("dom0's shell")?;
     steps.done("Ctrl-] came back to dom0's shell");
-    for (command, word) in [
+    let commands = [
         ("xl list", "guest"),
         ("xl info", "free_memory"),
         ("xl dmesg | tail -n 5", ""),
         ("xl destroy guest", ""),
         ("xl list", "Domain-0"),
-    ] {
-        let said = dom0(serial, command)?;
+    ];
+    for (n, (command, word)) in commands.into_iter().enumerate() {
+        let said = dom0(serial, n, command)?;
         if !said.contains(word) {
             return Err(format!("`{command}` does not show `{word}`:\n{said}").into());
         }
@@ -172,13 +173,13 @@ fn tour(serial: &mut Serial, spec: &HostSpec, steps: &mut Steps) -> Result<()> {
     serial.send("poweroff -f\n")
 }
 
-/// Types a command into dom0's shell, which shows its prompt; returns what it printed if it ended well.
-fn dom0(serial: &mut Serial, command: &str) -> Result<String> {
+/// Types the `n`th command into dom0's shell, which shows its prompt; returns what it printed if it ended well.
+fn dom0(serial: &mut Serial, n: usize, command: &str) -> Result<String> {
     // The quotes keep the echo of what is typed apart from what is printed.
-    serial.send(&format!("{command}; echo sta''tus=$?.\n"))?;
-    serial.expect("sta''tus=$?.", Duration::from_secs(10))?;
+    serial.send(&format!("{command}; echo sta''tus{n}=$?.\n"))?;
+    serial.expect(&format!("sta''tus{n}=$?."), Duration::from_secs(10))?;
     let said = serial
-        .expect("status=", Duration::from_secs(60))
+        .expect(&format!("status{n}="), Duration::from_secs(60))
         .context(command)?;
     let status = serial.expect(".", Duration::from_secs(5))?;
     serial
