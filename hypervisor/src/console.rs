@@ -52,6 +52,11 @@ impl Console {
     /// Bytes as they are, with a carriage return before each line feed on the serial ports.
     fn write_bytes(&mut self, bytes: &[u8]) {
         self.ring.push(bytes);
+        self.send_bytes(bytes);
+    }
+
+    /// The same without a place in the ring.
+    fn send_bytes(&mut self, bytes: &[u8]) {
         for uart in self.uarts.iter_mut().flatten() {
             for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                 match line.strip_suffix(b"\n") {
@@ -221,9 +226,10 @@ pub fn allocate_ring(size: u64) {
     CONSOLE.lock().ring.replace(storage.leak());
 }
 
-/// Prints bytes as they are, for guests' own output. The caller limits how much.
+/// Sends bytes as they are to the serial ports: Domain-0's own output, which `xl dmesg` does not repeat. The caller
+/// limits how much.
 pub fn write_raw(bytes: &[u8]) {
-    CONSOLE.lock().write_bytes(bytes);
+    CONSOLE.lock().send_bytes(bytes);
 }
 
 /// Runs `f` on the ring.
