@@ -3,8 +3,8 @@
 use integration::{Builder, Host, Story, matrix};
 
 matrix! {
-    it_tells_about_the_host: reference, tools;
-    wrong_configurations_are_refused: reference, tools;
+    it_tells_about_the_host: reference, tools, hypervisor, product;
+    wrong_configurations_are_refused: reference, tools, hypervisor, product;
 }
 
 fn it_tells_about_the_host(host: Builder) -> Story {
