@@ -1,19 +1,20 @@
 //! The real machine as the pure crates want it: [`Machine`] implements `domain::Host` and `mm::Platform`. All of it is
 //! thin; what needs thought lives where it is named.
 
+use crate::arch::x86::boot::efi;
 use crate::arch::x86::cpu::features;
 use crate::arch::x86::entry::{cpuinfo, uaccess};
 use crate::arch::x86::irq::{ioapic, pci};
 use crate::arch::x86::mm;
 use crate::arch::x86::pv::{context, emulate};
-use crate::{console, guest_time, power, schedule, smp, time, timers, tlb};
+use crate::{acpi, console, guest_time, percpu, power, schedule, smp, time, timers, tlb};
 use ::mm::{FrameTable, Heap, Kind, LastRef, MmioAccess};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use domain::{
-    CpuMask, CpuidPolicy, Domain, Fault, Host, HostInfo, IrqControl, Mutex, Registry, SegmentBase,
-    Vcpu,
+    CpuMask, CpuidPolicy, CpuidResult, Domain, EfiInfo, Fault, Host, HostInfo, IrqControl, Mutex,
+    Registry, SegmentBase, Vcpu,
 };
 use xen_abi::sched::{SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT};
 use xen_abi::{DomId, Errno, Mfn};
@@ -256,6 +257,18 @@ impl Host for Machine {
     fn default_cpuid(&self) -> CpuidPolicy {
         CpuidPolicy::pv_default(emulate::native_cpuid)
     }
+    fn host_cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
+        emulate::native_cpuid(leaf, subleaf)
+    }
+    fn cpu_ids(&self, cpu: u32) -> Option<(u32, u32)> {
+        let apic_id = percpu::of(cpu)?.apic_id;
+        let listed = &acpi::info().processors;
+        let acpi_id = listed.iter().find(|p| p.apic_id == apic_id);
+        Some((apic_id, acpi_id.map_or(cpu, |p| p.acpi_id)))
+    }
+    fn efi(&self) -> Option<&EfiInfo> {
+        efi::info()
+    }
     fn kick(&self, vcpu: &Vcpu) {
         schedule::kick(vcpu);
     }
@@ -283,6 +296,11 @@ impl Host for Machine {
     fn affinity_changed(&self, vcpu: &Vcpu) {
         if let Some(dom) = DOMAINS.get(vcpu.dom) {
             schedule::refile(&dom, vcpu);
+        }
+    }
+    fn sched_params_changed(&self, dom: &Domain) {
+        for v in dom.vcpus.iter() {
+            schedule::refile(dom, v);
         }
     }
     fn vcpu_runtime_ns(&self, vcpu: &Vcpu) -> u64 {

@@ -3,11 +3,14 @@
 use crate::acpi::{self, Register};
 use crate::arch::x86::irq::pci;
 use crate::arch::x86::{cpu::idt, mm};
+use crate::time;
 use x86_64::instructions::port::Port;
 use x86_64::instructions::{hlt, interrupts};
 
 const SLEEP_ENABLE: u16 = 1 << 13;
 const SCI_ENABLE: u16 = 1;
+/// How long a machine may take to switch itself off.
+const POWER_OFF_NS: u64 = 3_000_000_000;
 
 /// Resets the machine by whatever works: ACPI's register, the chipset's port, the keyboard controller, a triple fault.
 pub fn machine_reset() -> ! {
@@ -51,7 +54,8 @@ pub fn machine_poweroff() -> ! {
     enable_acpi();
     if let Some((a, b)) = acpi::info().s5 {
         enter_sleep(u16::from(a) << 10, u16::from(b) << 10);
-        wait();
+        // Power supplies, and emulators under load, take their time.
+        time::delay_ns(POWER_OFF_NS);
     }
     log::error!("Power-off did not work; halted.");
     loop {

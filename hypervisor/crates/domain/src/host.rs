@@ -2,6 +2,7 @@
 //! loopback tests on plain vectors.
 use crate::{CpuidPolicy, CpuidResult, Domain, Vcpu};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use mm::{FrameTable, Heap};
 use xen_abi::{DomId, Errno, Mfn};
@@ -55,6 +56,38 @@ pub struct HostInfo {
     pub hvm: bool,
     /// CPUID leaf words for `hw_caps`.
     pub hw_cap: [u32; 8],
+}
+
+/// A region of UEFI's memory map that is not free RAM.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EfiRegion {
+    /// First byte.
+    pub start: u64,
+    /// First byte after.
+    pub end: u64,
+    /// `EFI_MEMORY_TYPE`.
+    pub kind: u32,
+    /// Attributes.
+    pub attributes: u64,
+}
+
+/// What UEFI left behind when it started the machine, for dom0.
+#[derive(Clone, Debug, Default)]
+pub struct EfiInfo {
+    /// Revision of the UEFI specification: major in the upper half.
+    pub version: u32,
+    /// The firmware's own revision.
+    pub firmware_revision: u32,
+    /// Revision of the runtime services.
+    pub runtime_version: u32,
+    /// Physical address of the configuration tables: a GUID and an address each.
+    pub config_tables: u64,
+    /// Number of configuration tables.
+    pub config_count: u32,
+    /// Vendor's name in UTF-16, with a terminating zero.
+    pub vendor: Vec<u16>,
+    /// What lies where, but for free RAM.
+    pub regions: Vec<EfiRegion>,
 }
 
 /// The machine under the pure crates. All methods are callable with interrupts off from any CPU.
@@ -180,6 +213,10 @@ pub trait Host: mm::Platform + Sync + 'static {
     /// (APIC id, ACPI id) of an online CPU.
     fn cpu_ids(&self, cpu: u32) -> Option<(u32, u32)> {
         (cpu < self.info().cpus).then_some((cpu, cpu))
+    }
+    /// What UEFI left behind, if it started the machine.
+    fn efi(&self) -> Option<&EfiInfo> {
+        None
     }
     /// Weight or cap of a domain changed.
     fn sched_params_changed(&self, _dom: &Domain) {}

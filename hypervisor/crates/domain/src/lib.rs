@@ -31,7 +31,9 @@ pub use events::wake_vcpu;
 pub use events::{
     DomEvents, deliver, end_poll, notify_port, send_global_virq, send_pirq, send_vcpu_virq,
 };
-pub use host::{CpuMask, Fault, Host, HostInfo, IrqControl, MsiSource, SegmentBase};
+pub use host::{
+    CpuMask, EfiInfo, EfiRegion, Fault, Host, HostInfo, IrqControl, MsiSource, SegmentBase,
+};
 pub use lifecycle::{
     after_close, crash, drop_fifo, kill_step, pause, pause_vcpu, shutdown, unpause, unpause_vcpu,
     wait_paused,

@@ -1,6 +1,7 @@
 //! `platform_op`: what dom0 asks of the machine: wall clock, firmware data, power, CPUs.
 use crate::control::all_cpus;
 use crate::{Cx, Ret, Stop};
+use alloc::vec::Vec;
 use core::mem::offset_of;
 use core::sync::atomic::{Ordering, fence};
 use domain::{Domain, Host, Mutex};
@@ -44,11 +45,61 @@ pub fn platform_op<H: Host>(cx: &Cx<H>) -> Ret {
             Ok(0)
         }
         ENTER_ACPI_SLEEP => sleep(cx, op.enter_acpi_sleep()),
-        // Nothing of what the BIOS told is kept.
-        FIRMWARE_INFO => Err(Errno::ESRCH.into()),
+        FIRMWARE_INFO => {
+            let told = firmware(cx, op.firmware_info())?;
+            op.set_firmware_info(told);
+            cx.write(cx.args[0], &op)?;
+            Ok(0)
+        }
         EFI_RUNTIME_CALL | CPU_ONLINE | CPU_OFFLINE | CORE_PARKING => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// What firmware said. Of a BIOS nothing is kept: `ESRCH`.
+fn firmware<H: Host>(cx: &Cx<H>, mut info: FirmwareInfo) -> Result<FirmwareInfo, Stop> {
+    if info.r#type != XEN_FW_EFI_INFO {
+        return Err(Errno::ESRCH.into());
+    }
+    let efi = cx.h.efi().ok_or(Errno::ESRCH)?;
+    match info.index {
+        XEN_FW_EFI_VERSION => info.u.set(efi.version),
+        XEN_FW_EFI_RT_VERSION => info.u.set(efi.runtime_version),
+        XEN_FW_EFI_CONFIG_TABLE => info.u.set(FwEfiConfigTable {
+            addr: efi.config_tables,
+            nent: efi.config_count,
+            ..Default::default()
+        }),
+        XEN_FW_EFI_VENDOR => {
+            let mut vendor: FwEfiVendor = info.u.get();
+            let room = (vendor.bufsz / 2) as usize;
+            let last = room.min(efi.vendor.len()).saturating_sub(1);
+            let name = efi.vendor.iter().take(last).chain(&[0]);
+            let bytes: Vec<u8> = name
+                .take(room)
+                .flat_map(|unit| unit.to_le_bytes())
+                .collect();
+            cx.write_bytes(vendor.name.addr(), &bytes)?;
+            vendor.revision = efi.firmware_revision;
+            info.u.set(vendor);
+        }
+        XEN_FW_EFI_MEM_INFO => {
+            let mem: FwEfiMemInfo = info.u.get();
+            let found = efi
+                .regions
+                .iter()
+                .find(|r| (r.start..r.end).contains(&mem.addr));
+            let region = found.ok_or(Errno::ESRCH)?;
+            info.u.set(FwEfiMemInfo {
+                size: mem.size.min(region.end - mem.addr),
+                attr: region.attributes,
+                r#type: region.kind,
+                ..mem
+            });
+        }
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(info)
 }
 
 fn set_time<H: Host>(cx: &Cx<H>, secs: u64, nsecs: u32, system_time: u64) -> Ret {

@@ -402,6 +402,95 @@ fn platform_calls() {
 }
 
 #[test]
+fn what_uefi_said_is_told() {
+    use platform::*;
+    let t = Tools::new();
+    let ask = |r#type, index, put: &dyn Fn(&mut FirmwareInfo)| {
+        let mut info = FirmwareInfo {
+            r#type,
+            index,
+            ..Default::default()
+        };
+        put(&mut info);
+        t.platform(FIRMWARE_INFO, |op| op.set_firmware_info(info))
+            .map(|op| op.firmware_info())
+    };
+    let nothing = |_: &mut FirmwareInfo| ();
+    assert!(ask(XEN_FW_EFI_INFO, XEN_FW_EFI_CONFIG_TABLE, &nothing).is_err());
+    let region = domain::EfiRegion {
+        start: 0x1000,
+        end: 0x3000,
+        kind: 9,
+        attributes: 0xf,
+    };
+    let info = domain::EfiInfo {
+        version: 2 << 16 | 70,
+        firmware_revision: 7,
+        runtime_version: 2 << 16,
+        config_tables: 0xabc000,
+        config_count: 5,
+        vendor: "EDK II\0".encode_utf16().collect(),
+        regions: vec![region],
+    };
+    t.h.efi.set(info).unwrap();
+    let plain = |index| ask(XEN_FW_EFI_INFO, index, &nothing).unwrap().u;
+    assert_eq!(plain(XEN_FW_EFI_VERSION).get::<u32>(), 2 << 16 | 70);
+    assert_eq!(plain(XEN_FW_EFI_RT_VERSION).get::<u32>(), 2 << 16);
+    let tables: FwEfiConfigTable = plain(XEN_FW_EFI_CONFIG_TABLE).get();
+    assert_eq!((tables.addr, tables.nent), (0xabc000, 5));
+    assert_eq!(
+        ask(XEN_FW_DISK_INFO, 0, &nothing).map(|_| ()),
+        Err(Errno::ESRCH)
+    );
+    assert_eq!(
+        ask(XEN_FW_EFI_INFO, 77, &nothing).map(|_| ()),
+        Err(Errno::EINVAL)
+    );
+
+    let buffer = t.mem.put_bytes(&[0xff; 32]);
+    let vendor = |bufsz| {
+        let put = |info: &mut FirmwareInfo| {
+            info.u.set(FwEfiVendor {
+                bufsz,
+                name: GuestHandle::new(buffer),
+                ..Default::default()
+            })
+        };
+        let told: FwEfiVendor = ask(XEN_FW_EFI_INFO, XEN_FW_EFI_VENDOR, &put)
+            .unwrap()
+            .u
+            .get();
+        let text: [u16; 16] = t.mem.get(buffer);
+        let text = text.iter().take_while(|c| **c != 0).copied();
+        (
+            told.revision,
+            String::from_utf16_lossy(&text.collect::<Vec<_>>()),
+        )
+    };
+    assert_eq!(vendor(7), (7, "ED".into()), "cut, and terminated");
+    assert_eq!(vendor(32), (7, "EDK II".into()));
+    assert_eq!(vendor(u32::MAX), (7, "EDK II".into()));
+    assert_eq!(vendor(0).0, 7);
+
+    let memory = |addr, size| {
+        let put = |info: &mut FirmwareInfo| {
+            info.u.set(FwEfiMemInfo {
+                addr,
+                size,
+                ..Default::default()
+            })
+        };
+        ask(XEN_FW_EFI_INFO, XEN_FW_EFI_MEM_INFO, &put).map(|info| {
+            let m: FwEfiMemInfo = info.u.get();
+            (m.addr, m.size, m.r#type, m.attr)
+        })
+    };
+    assert_eq!(memory(0x2000, u64::MAX), Ok((0x2000, 0x1000, 9, 0xf)));
+    assert_eq!(memory(0x1000, 16), Ok((0x1000, 16, 9, 0xf)));
+    assert_eq!(memory(0x3000, 1), Err(Errno::ESRCH));
+}
+
+#[test]
 fn the_version_is_told_to_everybody_the_command_line_is_not() {
     let t = Tools::new();
     let (guest, _) = t.create(1, 1);

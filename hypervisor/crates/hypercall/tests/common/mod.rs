@@ -12,13 +12,14 @@ pub use memory::{FlatMemory, GuestMemory};
 pub use tools::Tools;
 
 use domain::{
-    CpuMask, CpuidPolicy, CpuidResult, CreateParams, Domain, Fault, Host, HostInfo, IrqControl,
+    CpuMask, CpuidPolicy, CpuidResult, CreateParams, Domain, EfiInfo, Fault, Host, HostInfo,
+    IrqControl,
 };
 use domain::{PF_DOWN, Registry, SegmentBase, Vcpu};
 use hypercall::Stop;
 use mm::{FrameInfo, FrameTable, Heap};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use xen_abi::{DomId, Errno, Mfn, VcpuId};
 
 /// CPUs of the machine.
@@ -63,6 +64,8 @@ pub struct FakeHost {
     pub refuse_vcpus_from: AtomicU32,
     /// Hardware-assisted guests.
     pub hvm: AtomicBool,
+    /// Set when UEFI started it.
+    pub efi: OnceLock<EfiInfo>,
 }
 
 impl FakeHost {
@@ -89,6 +92,7 @@ impl FakeHost {
             effects: Mutex::default(),
             refuse_vcpus_from: AtomicU32::new(u32::MAX),
             hvm: AtomicBool::new(false),
+            efi: OnceLock::new(),
         }))
     }
 
@@ -349,6 +353,9 @@ impl Host for FakeHost {
     }
     fn host_cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
         platform::cpuid(leaf, subleaf)
+    }
+    fn efi(&self) -> Option<&EfiInfo> {
+        self.efi.get()
     }
     fn default_cpuid(&self) -> CpuidPolicy {
         CpuidPolicy::pv_default(platform::cpuid)

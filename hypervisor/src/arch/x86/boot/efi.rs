@@ -3,6 +3,9 @@
 //! Boot services have ended and nobody has called `SetVirtualAddressMap`, so all pointers are physical.
 
 use crate::arch::x86::mm;
+use alloc::vec::Vec;
+use domain::{EfiInfo, EfiRegion};
+use spin::Once;
 
 const SIGNATURE: u64 = u64::from_le_bytes(*b"IBI SYST");
 /// Bytes of the system table's 64-bit layout.
@@ -11,45 +14,74 @@ const TABLE_SIZE: u64 = 120;
 const VENDOR_MAX: usize = 100;
 /// More configuration tables than this are nonsense.
 const CONFIG_MAX: u64 = 1024;
+/// Memory regions we keep.
+const REGIONS_MAX: usize = 128;
 
-/// The system table's contents.
-#[derive(Clone, Debug)]
-pub struct EfiInfo {
-    /// Revision of the UEFI specification: major in the upper half.
-    pub version: u32,
-    /// The firmware's own revision.
-    pub firmware_revision: u32,
-    /// Physical address of the configuration tables: a GUID and an address each.
-    pub config_tables: u64,
-    /// Number of configuration tables.
-    pub config_count: u64,
-    /// Physical address of the runtime services table.
-    pub runtime_services: u64,
-    /// Revision of the runtime services.
-    pub runtime_version: u32,
-    /// Vendor's name in UTF-16, with a terminating zero.
-    pub vendor: alloc::vec::Vec<u16>,
+/// What UEFI left behind, if it started us. Needs the heap and `mm`.
+pub fn info() -> Option<&'static EfiInfo> {
+    static INFO: Once<Option<EfiInfo>> = Once::new();
+    INFO.call_once(|| super::info().efi_system_table.and_then(collect))
+        .as_ref()
 }
 
-/// The information, if UEFI started us. Needs the heap and `mm`.
-pub fn info() -> Option<EfiInfo> {
-    let table = super::info().efi_system_table?;
+fn collect(table: u64) -> Option<EfiInfo> {
     if read::<u64>(table)? != SIGNATURE {
         log::warn!("EFI: no system table at {table:#x}");
         return None;
     }
     // Map it in one go, so that the fields below share the mapping.
     mm::map_firmware(table, TABLE_SIZE).ok()?;
-    let runtime_services = read(table + 88)?;
+    let runtime_services: u64 = read(table + 88)?;
     Some(EfiInfo {
         version: read(table + 8)?,
         firmware_revision: read(table + 32)?,
         vendor: vendor(read(table + 24)?),
-        runtime_services,
-        runtime_version: read(runtime_services + 8)?,
-        config_count: read::<u64>(table + 104)?.min(CONFIG_MAX),
+        runtime_version: read(runtime_services.checked_add(8)?)?,
+        config_count: read::<u64>(table + 104)?.min(CONFIG_MAX) as u32,
         config_tables: read(table + 112)?,
+        regions: REGIONS.get().map_or(Vec::new(), |r| r.list().to_vec()),
     })
+}
+
+/// Regions of UEFI's memory map that are not free RAM, kept until there is a heap.
+pub struct Regions {
+    list: [EfiRegion; REGIONS_MAX],
+    count: usize,
+}
+
+static REGIONS: Once<Regions> = Once::new();
+
+impl Regions {
+    /// None yet.
+    pub const fn new() -> Self {
+        let blank = EfiRegion {
+            start: 0,
+            end: 0,
+            kind: 0,
+            attributes: 0,
+        };
+        Self {
+            list: [blank; REGIONS_MAX],
+            count: 0,
+        }
+    }
+
+    /// Adds one; more than [`REGIONS_MAX`] are ignored.
+    pub fn push(&mut self, region: EfiRegion) {
+        if let Some(slot) = self.list.get_mut(self.count) {
+            *slot = region;
+            self.count += 1;
+        }
+    }
+
+    fn list(&self) -> &[EfiRegion] {
+        &self.list[..self.count]
+    }
+
+    /// Makes these the machine's.
+    pub fn keep(self) {
+        REGIONS.call_once(|| self);
+    }
 }
 
 /// Reads a value at a physical address.
@@ -59,8 +91,8 @@ fn read<T: Copy>(address: u64) -> Option<T> {
     Some(unsafe { pointer.cast::<T>().read_unaligned() })
 }
 
-fn vendor(address: u64) -> alloc::vec::Vec<u16> {
-    let mut name = alloc::vec::Vec::new();
+fn vendor(address: u64) -> Vec<u16> {
+    let mut name = Vec::new();
     if address != 0 {
         let units = (0..VENDOR_MAX as u64).map_while(|i| read::<u16>(address + i * 2));
         name.extend(units.take_while(|unit| *unit != 0));

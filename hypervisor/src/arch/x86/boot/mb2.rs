@@ -1,9 +1,11 @@
 //! Multiboot 2's information block, through the `multiboot2` crate.
 
+use super::efi::Regions;
 use super::info::{BootInfo, Framebuffer, Module, StringArena};
 use crate::arch::x86::mm::{phys_to_virt, virt_to_phys};
 use bootcfg::RegionKind;
 use core::cell::UnsafeCell;
+use domain::EfiRegion;
 use multiboot2::{BootInformation, BootInformationHeader, FramebufferType};
 
 /// EAX at entry.
@@ -61,12 +63,23 @@ unsafe impl Sync for RsdpCopy {}
 fn read_memory(block: &BootInformation, boot: &mut BootInfo) {
     // GRUB derives the E820-like map from UEFI's when there is one; ours keeps ACPI memory apart from RAM.
     if let Some(map) = block.efi_memory_map_tag() {
+        let mut kept = Regions::new();
         for area in map.memory_areas() {
-            if let Some(kind) = RegionKind::from_efi(area.ty.0) {
-                boot.memory
-                    .push(area.phys_start, area.page_count << 12, kind);
+            let (start, size) = (area.phys_start, area.page_count << 12);
+            let kind = RegionKind::from_efi(area.ty.0);
+            if let Some(kind) = kind {
+                boot.memory.push(start, size, kind);
+            }
+            if kind != Some(RegionKind::Ram) {
+                kept.push(EfiRegion {
+                    start,
+                    end: start.saturating_add(size),
+                    kind: area.ty.0,
+                    attributes: area.att.bits(),
+                });
             }
         }
+        kept.keep();
     } else if let Some(map) = block.memory_map_tag() {
         for area in map.memory_areas() {
             let kind = RegionKind::from_e820(area.typ().into());
