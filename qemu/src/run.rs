@@ -21,6 +21,7 @@ qemu/run [options]           boots a host in QEMU; a shell in dom0 unless told o
   --xen-args ARGS     replaces the hypervisor's command line   --xen-add ARGS  adds to it
   --dom0-args ARGS    adds to dom0's command line              --loglevel N    dom0's console log level (4)
   --cpu MODEL (qemu64,+svm,+npt)   --mem MIB (2048)   --smp N (2)   --machine q35|pc   --qemu PROGRAM
+  --grub              through GRUB from a CD, as an installed host does    --uefi  the same with UEFI firmware
   --timeout SECONDS   for --script and --cmd (180)             -- ARGS         more arguments for QEMU
 ";
 
@@ -42,6 +43,15 @@ fn parse(args: &[String]) -> Result<Options> {
         match option.as_str() {
             "--demo" => {
                 o.spec.mode = Mode::Demo;
+                continue;
+            }
+            "--grub" | "--uefi" => {
+                o.spec.through_grub = true;
+                if option == "--uefi" {
+                    o.hardware
+                        .extra
+                        .extend(["-bios".into(), crate::image::OVMF.into()]);
+                }
                 continue;
             }
             "--" => {
