@@ -50,8 +50,25 @@ impl Regs<'_> {
 
 impl Cpu for Regs<'_> {
     fn gpr(&self, reg: Gpr) -> u64 {
-        let mut copy = *self.0;
-        *Regs(&mut copy).slot(reg)
+        let r = &*self.0;
+        match reg.0 & 15 {
+            0 => r.rax,
+            1 => r.rcx,
+            2 => r.rdx,
+            3 => r.rbx,
+            4 => r.rsp,
+            5 => r.rbp,
+            6 => r.rsi,
+            7 => r.rdi,
+            8 => r.r8,
+            9 => r.r9,
+            10 => r.r10,
+            11 => r.r11,
+            12 => r.r12,
+            13 => r.r13,
+            14 => r.r14,
+            _ => r.r15,
+        }
     }
     fn set_gpr(&mut self, reg: Gpr, value: u64) {
         *self.slot(reg) = value;
