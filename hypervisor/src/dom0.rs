@@ -102,16 +102,18 @@ impl Unpacked {
             .size_hint
             .unwrap_or(payload.data.len().saturating_mul(8))
             .max(4096);
-        let too_large = LoadError::TooLarge {
-            what: "the unpacked kernel",
-            size: size as u64,
-            limit: MAX_KERNEL as u64,
-        };
         if size > MAX_KERNEL {
-            return Err(too_large);
+            return Err(LoadError::TooLarge {
+                what: "the unpacked kernel",
+                size: size as u64,
+                limit: MAX_KERNEL as u64,
+            });
         }
         let order = size.div_ceil(4096).next_power_of_two().trailing_zeros();
-        let pa = mm::alloc_frames(order, None).ok_or(too_large)?;
+        let pa = mm::alloc_frames(order, None).ok_or_else(|| LoadError::TooFewPages {
+            need: 1 << order,
+            have: HOST.with_heap(|h| h.free_pages()),
+        })?;
         let mut new = Unpacked {
             pa,
             order,
