@@ -236,6 +236,22 @@ impl Host {
         self.dom0("xl dmesg -c | sed 's/^(XEN)/log:/'")?.ok()
     }
 
+    /// Waits until as much memory is free as was before. A MiB less is taken for the hypervisor's heap of small objects, which
+    /// grows to what the most guests at once needed; that nothing trickles away is another story's subject.
+    pub fn memory_is_back(&mut self, before: i64) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let now = self.dom0("xl info")?.number("free_memory")?;
+            if now >= before - 1 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{before} MiB were free, {now} are").into());
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
     /// Starts the test guest of /etc/xen/guest.cfg and waits for its first words.
     pub fn start_guest(&mut self) -> Result<()> {
         self.dom0("xl create /etc/xen/guest.cfg")?.ok()?;

@@ -1,6 +1,6 @@
 //! Where the domain builder jumps to: the Xen notes, a stack, then the deed that the command line names.
 
-use crate::{console, forge, hammer, hv, misdeeds, mmu, say};
+use crate::{console, forge, hammer, hv, leaks, misdeeds, mmu, say, wild};
 use core::arch::global_asm;
 use xen_abi::start_info::StartInfo;
 
@@ -68,6 +68,15 @@ extern "C" fn main(info: &'static StartInfo) -> ! {
         "poke" => forge::poke(),
         "forge" => forge::run(info),
         "hammer" => hammer::run(info, number),
+        "instructions" => wild::instructions(),
+        "registers" => wild::registers(),
+        "addresses" => wild::addresses(),
+        "irets" => wild::irets(info, number),
+        "pointers" => wild::pointers(),
+        "tables" => wild::tables(number),
+        "leaks" => leaks::run(info),
+        "poll" => leaks::poll(),
+        "context" => leaks::context(info, number),
         _ => say!("microguest: no such deed"),
     }
     say!("microguest: done");

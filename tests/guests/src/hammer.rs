@@ -8,17 +8,24 @@ use xen_abi::start_info::StartInfo;
 const CALLS: u32 = 20_000;
 
 /// Marsaglia's xorshift64.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// Starts from a seed.
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// Any number.
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 }
@@ -40,7 +47,7 @@ fn argument(random: &mut Random, info: &StartInfo) -> u64 {
 
 /// Makes the calls. That it may end this guest is part of it.
 pub fn run(info: &StartInfo, seed: u64) {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     let mut succeeded = 0;
     for n in 0..CALLS {
         if n % 8 == 0 {
