@@ -50,7 +50,7 @@ fn a_guest_that_hogs_is_contained(host: Builder) -> Story {
     assert!(host.dom0(daemon)?.number("rss")? < 32 << 10);
     host.dom0("xl destroy mute; xl destroy flood; xl destroy polite")?
         .ok()?;
-    host.until("xl info", &format!("free_memory            : {free}"), SOON)?;
+    host.memory_is_back(free)?;
     host.power_off()
 }
 
@@ -74,6 +74,6 @@ fn random_calls_do_no_harm(host: Builder) -> Story {
         host.dom0("sleep 2; xl list micro")?.ok()?;
         host.dom0("xl destroy micro")?.ok()?;
     }
-    host.until("xl info", &format!("free_memory            : {free}"), SOON)?;
+    host.memory_is_back(free)?;
     host.power_off()
 }
