@@ -134,6 +134,10 @@ fn expire(dom: &domain::Domain, v: &Vcpu, now: u64) {
     }
     let poll = v.poll_deadline_ns.load(Ordering::Relaxed);
     if poll != 0 && poll <= now {
+        // Whether it still polls or not: a deadline that stayed would come due again and again.
+        let _ = v
+            .poll_deadline_ns
+            .compare_exchange(poll, 0, Ordering::Relaxed, Ordering::Relaxed);
         domain::end_poll(dom, v);
         domain::wake_vcpu(&HOST, v);
     }

@@ -57,7 +57,8 @@ fn alloc<H: Host>(
         dom.tot_pages.fetch_sub(count, Ordering::Relaxed);
         return Err(Errno::ENOMEM);
     };
-    let first = fresh.ready(|stamp| h.tlb_sync(dom.id, stamp));
+    // Whose it was is not known: any CPU may remember it.
+    let first = fresh.ready(|stamp| h.tlb_sync(DomId::INVALID, stamp));
     for i in 0..count {
         h.zero_frame(Mfn(first.0 + i));
     }
@@ -83,7 +84,8 @@ pub fn alloc_shared_page<H: Host>(h: &H, id: DomId, readonly: bool) -> Result<Mf
     let fresh = h
         .with_heap(|heap| heap.alloc(0, None))
         .ok_or(Errno::ENOMEM)?;
-    let mfn = fresh.ready(|stamp| h.tlb_sync(id, stamp));
+    // Whose it was is not known: any CPU may remember it.
+    let mfn = fresh.ready(|stamp| h.tlb_sync(DomId::INVALID, stamp));
     h.zero_frame(mfn);
     h.frames().share(mfn, id, readonly)?;
     h.m2p_set(mfn, u64::MAX);
