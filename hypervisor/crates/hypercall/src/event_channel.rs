@@ -189,6 +189,9 @@ fn reset<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
 
 /// A frame the domain gives for event memory: held writable until the domain dies or resets.
 fn event_page<H: Host>(cx: &Cx<H>, mfn: Mfn) -> Result<mm::pv::WritableRef, Stop> {
+    if mfn == cx.dom.shared_info {
+        return Err(Errno::EINVAL.into());
+    }
     Ok(Paging::new(cx.h.frames(), cx.h).get_writable(mfn, cx.dom.id)?)
 }
 

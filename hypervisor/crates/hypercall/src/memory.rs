@@ -201,6 +201,15 @@ fn exchange_chunk<H: Host>(
             old.push(Mfn(first.wrapping_add(n)));
         }
     }
+    // A page counts once: handing it in twice would make two of it.
+    let mut sorted = old.clone();
+    sorted.sort_unstable();
+    if sorted
+        .windows(2)
+        .any(|pair| matches!(pair, [a, b] if a == b))
+    {
+        return Err(Errno::EINVAL.into());
+    }
     // Nobody but the owner may refer to a page that is handed back: no mapping, no grant.
     for mfn in &old {
         let page = paging.frames.get_page(*mfn, cx.dom.id)?;

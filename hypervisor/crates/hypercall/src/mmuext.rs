@@ -59,10 +59,11 @@ fn pin<H: Host>(
     mfn: Mfn,
     budget: &mut Budget,
 ) -> Result<(), Stop> {
+    let mut tables = dom.paging.lock();
+    // Under the lock: what is pinned later nobody would unpin.
     if dom.is_dying() {
         return Err(Errno::EINVAL.into());
     }
-    let mut tables = dom.paging.lock();
     Ok(Paging::new(cx.h.frames(), cx.h).pin(&mut tables, level, mfn, budget)?)
 }
 

@@ -1,5 +1,5 @@
 //! `vcpu_op` and `set_timer_op`: bringing vcpus up and down, their timers and their registered areas.
-use crate::{Cx, Ret, vcpu_context};
+use crate::{Cx, Ret, Stop, vcpu_context};
 use core::sync::atomic::Ordering;
 use domain::{DomEvents, Host, PF_DOWN, Vcpu, deliver};
 use mm::Paging;
@@ -128,6 +128,30 @@ fn runstate_info<H: Host>(cx: &Cx<H>, v: &Vcpu) -> RunstateInfo {
     }
 }
 
+/// Copies a vcpu's info to its new place, whose page is held from then on.
+fn take_info_page<H: Host>(cx: &Cx<H>, v: &Vcpu, mfn: Mfn, offset: usize) -> Result<(), Stop> {
+    // Two vcpus may register the info of a third one: only one page can be held.
+    let _one_at_a_time = cx.dom.paging.lock();
+    let moved = v
+        .info
+        .get()
+        .is_some_and(|(old, _)| old != cx.dom.shared_info);
+    // What lies in the shared page counts as not moved and is not given back.
+    if moved || mfn == cx.dom.shared_info {
+        return Err(Errno::EINVAL.into());
+    }
+    let page = Paging::new(cx.h.frames(), cx.h).get_writable(mfn, cx.dom.id)?;
+    let mut info = [0u8; size_of::<VcpuInfo>()];
+    match v.info.get() {
+        Some((old, at)) => cx.h.read_frame(old, at, &mut info)?,
+        // A vcpu beyond the shared page starts masked, with an event pending so that nothing is lost.
+        None => info[1] = 1,
+    }
+    cx.h.write_frame(mfn, offset, &info)?;
+    v.info.set(page.into_raw(), offset);
+    Ok(())
+}
+
 /// Moves a vcpu's info to a page of the guest's choice, with what it holds now.
 fn register_vcpu_info<H: Host>(cx: &Cx<H>, v: &Vcpu, arg: u64) -> Ret {
     let op: RegisterVcpuInfo = cx.read(arg)?;
@@ -138,22 +162,7 @@ fn register_vcpu_info<H: Host>(cx: &Cx<H>, v: &Vcpu, arg: u64) -> Ret {
     if v.id != cx.v.id && !v.is_down() {
         return Err(Errno::EINVAL.into());
     }
-    if v.info
-        .get()
-        .is_some_and(|(mfn, _)| mfn != cx.dom.shared_info)
-    {
-        return Err(Errno::EINVAL.into());
-    }
-    let mfn = Mfn(op.mfn.0);
-    let page = Paging::new(cx.h.frames(), cx.h).get_writable(mfn, cx.dom.id)?;
-    let mut info = [0u8; size_of::<VcpuInfo>()];
-    match v.info.get() {
-        Some((old, at)) => cx.h.read_frame(old, at, &mut info)?,
-        // A vcpu beyond the shared page starts masked, with an event pending so that nothing is lost.
-        None => info[1] = 1,
-    }
-    cx.h.write_frame(mfn, offset, &info)?;
-    v.info.set(page.into_raw(), offset);
+    take_info_page(cx, v, Mfn(op.mfn.0), offset)?;
     cx.h.vcpu_info_moved(cx.dom, v);
     // Every port must be looked at again: an event may have been noted in the old place meanwhile.
     let shared = DomEvents {
