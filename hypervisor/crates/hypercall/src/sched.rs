@@ -27,6 +27,9 @@ pub fn sched_op<H: Host>(cx: &Cx<H>) -> Ret {
             if op.reason > SHUTDOWN_MAX {
                 return Err(Errno::EINVAL.into());
             }
+            if op.reason == SHUTDOWN_CRASH {
+                return Err(Stop::Crash("its own kernel says so"));
+            }
             domain::shutdown(cx.h, cx.dom, op.reason);
             Ok(0)
         }

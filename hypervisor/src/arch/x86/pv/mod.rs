@@ -18,7 +18,7 @@ use crate::console;
 use alloc::sync::Arc;
 use bootcfg::LogLevel;
 use core::sync::atomic::Ordering;
-use domain::{Domain, Vcpu};
+use domain::{Domain, ShutdownState, Vcpu};
 use xen_abi::xen::CpuUserRegs;
 
 /// `entry_vector` mark: the frame may be left with SYSRET (rcx and r11 are free).
@@ -50,7 +50,9 @@ pub fn toggle_mode(v: &Vcpu) {
 /// Ends the running guest because of `why`, with its registers in the log.
 pub fn crash(regs: &CpuUserRegs, why: &str) {
     let (dom, v) = guest();
-    if console::may_log_guest(LogLevel::Error) {
+    // A domain crashes once: that line is never one too many.
+    let first = dom.shutdown_state() == ShutdownState::Up;
+    if first || console::may_log_guest(LogLevel::Error) {
         log::error!("{}{} crashed: {why}", dom.id, v.id);
         log_registers(regs);
     }
