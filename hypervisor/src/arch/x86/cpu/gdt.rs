@@ -36,6 +36,9 @@ pub const IST_DF: u8 = 1;
 pub const IST_NMI: u8 = 2;
 /// Interrupt stack of #MC.
 pub const IST_MC: u8 = 3;
+/// Interrupt stack of #DB: a guest's data breakpoint on MOV SS before SYSCALL strikes in ring 0, before the entry
+/// point has left the guest's stack.
+pub const IST_DB: u8 = 4;
 
 /// Task state segment (AMD APM vol. 2 §12.2.5).
 #[repr(C, packed(4))]
@@ -52,11 +55,11 @@ const _: () = assert!(size_of::<Tss>() == 104);
 
 impl Tss {
     /// For the CPU whose stack starts at `stack_base`: interrupts from guests push right below `regs.es` in its
-    /// `CpuInfo`; #DF, NMI and #MC have the three lowest pages of the same 32 KiB, so that masking works there too.
+    /// `CpuInfo`; #DF, NMI, #MC and #DB have the four lowest pages of the same stack, so that masking works there too.
     pub fn new(stack_base: u64) -> Self {
         let frame_end = offset_of!(CpuInfo, regs) + offset_of!(CpuUserRegs, es);
         let mut ist = [0; 7];
-        for index in [IST_DF, IST_NMI, IST_MC] {
+        for index in [IST_DF, IST_NMI, IST_MC, IST_DB] {
             ist[usize::from(index) - 1] = stack_base + u64::from(index) * 4096;
         }
         Self {

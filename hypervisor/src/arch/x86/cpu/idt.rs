@@ -1,6 +1,6 @@
 //! The interrupt descriptor table, shared by all CPUs.
 
-use super::gdt::{HV_CS, IST_DF, IST_MC, IST_NMI};
+use super::gdt::{HV_CS, IST_DB, IST_DF, IST_MC, IST_NMI};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 
@@ -28,6 +28,7 @@ fn gate(handler: u64, selector: u16, ist: u8, dpl: u8) -> [u64; 2] {
 pub unsafe fn set_all(stubs: u64, stride: u64, selector: u16) {
     for vector in 0..256u64 {
         let ist = match vector {
+            1 if selector == HV_CS => IST_DB,
             8 if selector == HV_CS => IST_DF,
             2 if selector == HV_CS => IST_NMI,
             18 if selector == HV_CS => IST_MC,

@@ -6,7 +6,7 @@ use core::sync::atomic::AtomicU64;
 use domain::{Domain, Vcpu};
 use xen_abi::xen::CpuUserRegs;
 
-/// Lies at the very top of each CPU's 32 KiB stack. `regs` is at 8 modulo 16: see `entry.S`.
+/// Lies at the very top of each CPU's stack. `regs` is at 8 modulo 16: see `entry.S`.
 #[repr(C, align(16))]
 pub struct CpuInfo {
     _align: u64,
@@ -27,6 +27,8 @@ pub struct CpuInfo {
 
 const _: () = assert!(core::mem::offset_of!(CpuInfo, regs) % 16 == 8);
 const _: () = assert!(size_of::<CpuInfo>().is_multiple_of(16));
+// What `entry.S` calculates with.
+const _: () = assert!(STACK_SIZE == 65536 && size_of::<CpuInfo>() == 256);
 
 /// Address of this CPU's `CpuInfo`.
 #[inline(always)]

@@ -11,6 +11,11 @@
 .set FRAME_CS,   136
 .set FRAME_RFL,  144
 .set FRAME_RSP,  152
+.set FRAME_BYTES, 168
+# `STACK_SIZE`, the size of `CpuInfo`, and where in it the guest's frame is; cpuinfo.rs asserts these.
+.set STACK_BYTES, 65536
+.set INFO_BYTES,  256
+.set INFO_REGS,   8
 
 .macro SAVE_GPRS
         pushq %rdi
@@ -76,7 +81,17 @@ trap_common:
 1:      movq %rsp, %rdi
         testb $3, FRAME_CS(%rsp)
         jz 2f
-        subq $8, %rsp
+        # A guest's #DB or NMI came in on an interrupt stack: its frame goes where guests' frames are, so that the
+        # handler may schedule and the next one finds the interrupt stack free.
+        movq %rsp, %rsi
+        orq $(STACK_BYTES - 1), %rdi
+        subq $(INFO_BYTES - 1 - INFO_REGS), %rdi
+        cmpq %rsi, %rdi
+        je 3f
+        movl $(FRAME_BYTES / 8), %ecx
+        rep movsq
+        leaq -FRAME_BYTES(%rdi), %rsp
+3:      subq $8, %rsp
         call trap_from_guest
         addq $8, %rsp
         jmp resume_guest
@@ -180,12 +195,11 @@ sysenter_entry:
         pushq $3
         pushq $0
         pushq $0
+        # SYSENTER leaves TF, NT and AC as they were; with NT set, IRETQ would fault.
+        pushq $2
+        popfq
         SAVE_GPRS
-        cld
-        testb $1, have_smap(%rip)
-        jz 1f
-        clac
-1:      movq %rsp, %rdi
+        movq %rsp, %rdi
         subq $8, %rsp
         call sysenter_from_guest
         addq $8, %rsp
