@@ -17,6 +17,8 @@ const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
 const CR0_TS: u64 = 1 << 3;
 /// First page of the LDT in a CPU's window.
 const LDT_PAGE: usize = 16;
+/// Bit of a selector: it is one of the LDT.
+const TABLE_LDT: u16 = 1 << 2;
 const PTE_PRESENT_RW_NX: u64 = 1 | 1 << 1 | 1 << 63;
 /// What `CpuInfo::upcall` points at while no vcpu is loaded: masked, nothing pending.
 pub static IDLE_UPCALL: [AtomicU64; 8] = [const { AtomicU64::new(0x0100) }; 8];
@@ -160,6 +162,11 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
     load_root(v);
     load_descriptors(v);
     set_upcall(v);
+    let selectors = v.pv.lock().selectors;
+    for selector in selectors.into_iter().filter(|s| s & TABLE_LDT != 0) {
+        // Without its page, loading it would fault and leave it out.
+        fault_in_ldt(dom, v, u64::from(selector & !7));
+    }
     let pv = v.pv.lock();
     info.regs = pv.regs;
     load_segments(v, &pv);
@@ -170,7 +177,7 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
     if pv.debug[7] & 0xff != 0 {
         (0..4)
             .chain(6..8)
-            .for_each(|r| load_debug_register(r, pv.debug[r as usize]));
+            .for_each(|r| write_debug_register(r, pv.debug[r as usize]));
     }
 }
 
@@ -265,14 +272,14 @@ pub fn fault_in_ldt(dom: &Domain, v: &Vcpu, offset: u64) -> bool {
         let pv = v.pv.lock();
         (pv.ldt_base, u64::from(pv.ldt_entries))
     };
-    if offset >= entries * 8 {
+    let at = ldt_base.wrapping_add(offset & !0xfff);
+    if offset >= entries * 8 || !hypercall::mmu::guest_address(at) {
         return false;
     }
     let paging = ::mm::Paging::new(HOST.frames(), &HOST);
     let mut tables = dom.paging.lock();
     let root = Mfn(v.kernel_l4.load(Ordering::Relaxed));
-    let Some((l1, index)) = hypercall::mmu::walk_to_l1(&HOST, root, ldt_base + (offset & !0xfff))
-    else {
+    let Some((l1, index)) = hypercall::mmu::walk_to_l1(&HOST, root, at) else {
         return false;
     };
     let Ok(entry) = paging.read_entry(dom.id, l1, index) else {
@@ -309,8 +316,17 @@ fn copy_ldt_page(mfn: Mfn, offset: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Loads a debug register; the value has been checked.
+/// Loads a debug register of the running vcpu; the value has been checked, and is stored already.
 pub fn load_debug_register(reg: u32, value: u64) {
+    if reg == 7 && value & 0xff != 0 {
+        // While nothing was enabled, another vcpu's addresses may have stayed in the CPU.
+        let debug = super::guest().1.pv.lock().debug;
+        (0..4).for_each(|r| write_debug_register(r, debug[r as usize]));
+    }
+    write_debug_register(reg, value);
+}
+
+fn write_debug_register(reg: u32, value: u64) {
     // SAFETY: breakpoints in guest space only, no general detect: nothing that stops the hypervisor.
     unsafe {
         match reg {

@@ -65,6 +65,11 @@ fn page_fault(regs: &mut CpuUserRegs, v: &Vcpu) {
     if (HYPERVISOR_VIRT_START..HYPERVISOR_VIRT_END).contains(&address) {
         let window = gdt::window(info().cpu) + LDT_OFFSET;
         let (dom, _) = guest();
+        if (window - LDT_OFFSET..window).contains(&address) {
+            // A selector of a GDT page that the guest does not have: its table ends before.
+            let selector = (address - (window - LDT_OFFSET)) as u32 & 0xfff8;
+            return inject(regs, v, GP as u8, Some(selector));
+        }
         if (window..window + LDT_OFFSET).contains(&address) {
             let offset = address - window;
             if context::fault_in_ldt(dom, v, offset) {
@@ -140,6 +145,9 @@ extern "C" fn trap_from_hypervisor(frame: &mut CpuUserRegs) {
                 return;
             }
             if frame.rip == addr!(guest_iretq) {
+                if vector == PF && ldt_page_wanted() {
+                    return;
+                }
                 failsafe::iretq_faulted(frame);
             }
         }
@@ -158,6 +166,14 @@ extern "C" fn trap_from_hypervisor(frame: &mut CpuUserRegs) {
     );
     log_registers(frame);
     crate::panic::fatal("an exception in the hypervisor");
+}
+
+/// The return to a guest has faulted on a page of its LDT, as the address says: brings it in, if there is one.
+fn ldt_page_wanted() -> bool {
+    let window = gdt::window(info().cpu) + LDT_OFFSET;
+    let (dom, v) = guest();
+    let offset = Cr2::read_raw().wrapping_sub(window);
+    offset < LDT_OFFSET && context::fault_in_ldt(dom, v, offset)
 }
 
 /// Where to go on after a fault at one of the few instructions that may fault.
