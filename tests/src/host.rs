@@ -260,10 +260,19 @@ impl Host {
 
     /// Waits for a guest's marker line on its console, by attaching to it.
     pub fn guest_speaks(&mut self, name: &str) -> Result<()> {
-        let command = format!("timeout 60 xl console {name} </dev/ptmx | grep -m 1 hello");
-        self.dom0_within(&command, Duration::from_secs(80))?
-            .shows("guest: hello from")
-            .map(drop)
+        self.guest_says(name, "guest: hello from").map(drop)
+    }
+
+    /// Waits until a guest says `word` on its console, by attaching to it; returns all it said by then.
+    pub fn guest_says(&mut self, name: &str, word: &str) -> Result<String> {
+        // The daemon makes the terminal a moment after the guest was made.
+        let tty = format!("xenstore-read /local/domain/$(xl domid {name})/console/tty");
+        self.until(&format!("{tty} 2>&1"), "/dev/", Duration::from_secs(20))?;
+        let command = format!("timeout 60 xl console {name} </dev/ptmx | sed '/{word}/q'");
+        Ok(self
+            .dom0_within(&command, Duration::from_secs(80))?
+            .shows(word)?
+            .text)
     }
 
     /// Powers off and waits for the machine to be off.

@@ -2,7 +2,6 @@
 
 use crate::host::{Builder, Host, Reply};
 use qemu::{Result, paths};
-use std::time::Duration;
 
 /// Where it lies in dom0.
 const IMAGE: &str = "/boot/guest/microguest";
@@ -23,14 +22,5 @@ impl Host {
         self.dom0(&format!("printf '{config}' > /tmp/{name}.cfg"))?
             .ok()?;
         self.dom0(&format!("xl create -q /tmp/{name}.cfg"))?.ok()
-    }
-
-    /// Waits until the micro-guest `name` has said `word` on its console.
-    pub fn micro_says(&mut self, name: &str, word: &str) -> Result<String> {
-        let command = format!("timeout 20 xl console {name} </dev/ptmx | sed '/{word}/q'");
-        Ok(self
-            .dom0_within(&command, Duration::from_secs(40))?
-            .shows(word)?
-            .text)
     }
 }

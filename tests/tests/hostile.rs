@@ -42,7 +42,7 @@ fn a_guest_that_hogs_is_contained(host: Builder) -> Story {
     host.micro("mute", "mute")?;
     host.micro("flood", "flood")?;
     host.micro("polite", "hello")?;
-    host.micro_says("polite", "done")?;
+    host.guest_says("polite", "done")?;
     host.dom0("xl list")?.ok()?.shows("mute")?.shows("flood")?;
     // The daemon that reads the flood must not swell.
     let daemon =
@@ -57,7 +57,7 @@ fn a_guest_that_hogs_is_contained(host: Builder) -> Story {
 fn forged_page_tables_are_refused(host: Builder) -> Story {
     let mut host = Host::boot(host.micro_guest().option("guest_loglvl=error"))?;
     host.micro("micro", "forge")?;
-    let said = host.micro_says("micro", "microguest: done")?;
+    let said = host.guest_says("micro", "microguest: done")?;
     assert!(said.contains(" 0 BREACHES"), "{said}");
     host.dom0("xl destroy micro")?.ok()?;
     host.power_off()
