@@ -1,6 +1,8 @@
 //! Hypercalls with random numbers and arguments, from a seed, so that what happened can be had again.
 
-use crate::{hv, mmu, say};
+use crate::probe::probe;
+use crate::{mmu, say, wild};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use xen_abi::hypercall::{IRET, SCHED_OP, SCHED_OP_COMPAT};
 use xen_abi::start_info::StartInfo;
 
@@ -45,21 +47,34 @@ fn argument(random: &mut Random, info: &StartInfo) -> u64 {
     }
 }
 
+/// The words for the window, and the call to make.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn fill_window(info: u64) {
+    // SAFETY: start info is never freed; if a call has taken its page away, the probe ends here.
+    let info = unsafe { &*(info as *const StartInfo) };
+    let mut random = Random(SEED.load(Relaxed) | 1);
+    for i in 0..512 {
+        let word = if i % 2 == 0 {
+            random.below(64)
+        } else {
+            argument(&mut random, info)
+        };
+        // SAFETY: the window is our own page. A call may have unmapped it: then the probe ends here.
+        unsafe { (mmu::window() as *mut u64).add(i).write_volatile(word) }
+    }
+}
+
 /// Makes the calls. That it may end this guest is part of it.
 pub fn run(info: &StartInfo, seed: u64) {
     let mut random = Random::new(seed);
-    let mut succeeded = 0;
+    let (mut succeeded, mut faults) = (0, 0);
     for n in 0..CALLS {
         if n % 8 == 0 {
-            for i in 0..512 {
-                let word = if i % 2 == 0 {
-                    random.below(64)
-                } else {
-                    argument(&mut random, info)
-                };
-                // SAFETY: the window is our own page. A call may have unmapped it: then this guest ends, no more.
-                unsafe { (mmu::window() as *mut u64).add(i).write_volatile(word) }
-            }
+            wild::ready();
+            mmu::map_window((mmu::window_mfn() << 12) | mmu::RW);
+            SEED.store(random.next(), Relaxed);
+            faults += u32::from(probe(fill_window, core::ptr::from_ref(info) as u64));
         }
         let number = random.below(60) as u32;
         // These would end or suspend the run at once.
@@ -67,10 +82,13 @@ pub fn run(info: &StartInfo, seed: u64) {
             continue;
         }
         let args = core::array::from_fn(|_| argument(&mut random, info));
-        succeeded += u32::from(hv::call(number, args) >= 0);
+        match wild::guarded_call(number, args) {
+            Some(result) => succeeded += u32::from(result >= 0),
+            None => faults += 1,
+        }
         if n % 4000 == 0 {
             say!("hammer: {n} calls");
         }
     }
-    say!("hammer: all {CALLS} calls made, {succeeded} succeeded");
+    say!("hammer: all {CALLS} calls made, {succeeded} succeeded, {faults} faults");
 }
