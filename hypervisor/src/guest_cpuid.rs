@@ -4,12 +4,15 @@
 use crate::arch::x86::cpu::features;
 use crate::arch::x86::pv;
 use crate::time;
+use core::sync::atomic::Ordering;
 use domain::Vcpu;
 
 const BASE: u32 = 0x4000_0000;
 /// Highest of our leaves.
 const LAST: u32 = 0x4000_0005;
 const CR4_OSXSAVE: u64 = 1 << 18;
+const L1C_XSAVE: u32 = 1 << 26;
+const L1C_OSXSAVE: u32 = 1 << 27;
 
 /// eax, ebx, ecx, edx for the running vcpu.
 pub fn answer(v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
@@ -21,8 +24,10 @@ pub fn answer(v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
     match leaf {
         1 => {
             r[1] = (r[1] & 0x00ff_ffff) | (v.id.0 * 2) << 24;
-            if v.pv.lock().cr4 & CR4_OSXSAVE != 0 {
-                r[2] |= 1 << 27;
+            // Kernels look for OSXSAVE, which the hypervisor has set, before they set it themselves.
+            let kernel = v.kernel_mode.load(Ordering::Relaxed) && r[2] & L1C_XSAVE != 0;
+            if kernel || v.pv.lock().cr4 & CR4_OSXSAVE != 0 {
+                r[2] |= L1C_OSXSAVE;
             }
         }
         0xd if sub == 0 => {
