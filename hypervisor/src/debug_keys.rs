@@ -37,12 +37,7 @@ fn help() {
 
 fn memory() {
     let (free, total) = HOST.with_heap(|h| (h.free_pages(), h.total_pages()));
-    log::info!(
-        "{} MiB free of {} MiB; TLB clock {}",
-        free >> 8,
-        total >> 8,
-        tlb::clock()
-    );
+    log::info!("{free} pages free of {total}; TLB clock {}", tlb::clock());
 }
 
 fn domains() {

@@ -21,6 +21,8 @@ use zerocopy::IntoBytes;
 const MAX_KERNEL: usize = 512 << 20;
 /// Largest block to give dom0 at once (log2 of pages).
 const MAX_ORDER: u32 = 10;
+/// Where in the start_info page the screen is described.
+const SCREEN_OFFSET: u32 = 2048;
 /// dom0's grant frames and mappings of others' grants.
 const GRANT_FRAMES: u32 = 64;
 const MAPTRACK: u32 = 1 << 18;
@@ -126,13 +128,13 @@ impl Unpacked {
         Ok(new)
     }
 
-    fn bytes_mut(&self) -> &mut [u8] {
-        // SAFETY: frames of our own in the direct map; borrowed once at a time, by `new` only.
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: frames of our own in the direct map, borrowed exclusively through `self`.
         unsafe { core::slice::from_raw_parts_mut(mm::phys_to_virt(self.pa), self.len) }
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: as above.
+        // SAFETY: as above, shared.
         unsafe { core::slice::from_raw_parts(mm::phys_to_virt(self.pa), self.len) }
     }
 }
@@ -252,13 +254,19 @@ fn fill(
         let mfn = memory.mfn(pfn).ok_or(Errno::EINVAL)?;
         memory.write((layout.p2m.pfn << 12) + pfn * 8, &mfn.to_le_bytes())?;
     }
+    let screen = crate::dom0_screen::describe(boot::info());
+    let vga = screen.map(|s| (SCREEN_OFFSET, size_of_val(&s) as u32));
     let info = start_info(
         layout,
         dom.shared_info.addr(),
         cmdline.as_bytes(),
-        Rings::Dom0 { vga: None },
+        Rings::Dom0 { vga },
     )
     .map_err(|_| Errno::EINVAL)?;
+    let page = layout.start_info - layout.v_start;
+    if let Some(screen) = screen {
+        memory.write(page + u64::from(SCREEN_OFFSET), screen.as_bytes())?;
+    }
     memory.write(layout.start_info - layout.v_start, info.as_bytes())?;
     if let Some(pfn) = layout.hypercall_page.and_then(|va| layout.pfn_of(va)) {
         let mfn = memory.mfn(pfn).ok_or(Errno::EINVAL)?;

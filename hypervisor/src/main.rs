@@ -16,6 +16,8 @@ mod debug_keys;
 #[cfg(target_os = "none")]
 mod dom0;
 #[cfg(target_os = "none")]
+mod dom0_screen;
+#[cfg(target_os = "none")]
 mod guest_console;
 #[cfg(target_os = "none")]
 mod guest_cpuid;

@@ -108,9 +108,8 @@ impl StringArena {
     pub unsafe fn take() -> Self {
         static mut ARENA: [u8; ARENA_SIZE] = [0; ARENA_SIZE];
         // SAFETY: the caller promises to call this once, so nobody else refers to ARENA.
-        Self {
-            free: unsafe { &mut *core::ptr::addr_of_mut!(ARENA) },
-        }
+        let free = unsafe { &mut *core::ptr::addr_of_mut!(ARENA) };
+        Self { free }
     }
 
     /// A copy of `text` that lives for ever.

@@ -9,7 +9,7 @@ pub mod trampoline;
 pub mod traps;
 
 pub use bootcfg::RegionKind;
-pub use info::{BootInfo, Module};
+pub use info::{BootInfo, Framebuffer, Module};
 
 use crate::arch::x86::cpu::STACK_SIZE;
 use crate::{console, panic};

@@ -41,13 +41,6 @@ pub fn info_ptr() -> *mut CpuInfo {
     ((rsp | (STACK_SIZE - 1)) + 1 - size_of::<CpuInfo>()) as *mut CpuInfo
 }
 
-/// This CPU's number.
-#[inline(always)]
-pub fn cpu_id() -> u32 {
-    // SAFETY: every hypervisor stack ends in an initialised CpuInfo (boot and AP start-up write it first).
-    unsafe { (*info_ptr()).cpu }
-}
-
 /// The vcpu and domain whose state is loaded on this CPU, if any. The reference is good until the next
 /// `schedule::run` on this CPU, which every caller outlives: handlers return before the exit path schedules.
 #[inline(always)]

@@ -238,7 +238,7 @@ copy_guest_end:
         movq %rdx, %rax
         ret
 
-# read_msr_safe(msr: edi, out: *mut u64) -> 0 or 1 on #GP;  write_msr_safe(msr: edi, value: rsi) -> 0 or 1.
+# read_msr_safe(msr: edi, out: *mut u64) -> 0 or 1 on #GP.
         .balign 16
         .globl read_msr_safe
 read_msr_safe:
@@ -249,17 +249,6 @@ rdmsr_fault:
         shlq $32, %rdx
         orq %rdx, %rax
         movq %rax, (%rsi)
-        xorl %eax, %eax
-        ret
-        .globl write_msr_safe
-write_msr_safe:
-        movl %edi, %ecx
-        movq %rsi, %rdx
-        movl %esi, %eax
-        shrq $32, %rdx
-        .globl wrmsr_fault
-wrmsr_fault:
-        wrmsr
         xorl %eax, %eax
         ret
         .globl msr_fixup

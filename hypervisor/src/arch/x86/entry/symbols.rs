@@ -22,8 +22,6 @@ unsafe extern "C" {
     pub static copy_guest_end: u8;
     /// RDMSR that may fault.
     pub static rdmsr_fault: u8;
-    /// WRMSR that may fault.
-    pub static wrmsr_fault: u8;
     /// Where a faulting MSR access resumes.
     pub static msr_fixup: u8;
     /// Where a faulting selector load resumes.
@@ -33,8 +31,6 @@ unsafe extern "C" {
     pub fn copy_guest(dst: *mut u8, src: *const u8, len: usize) -> usize;
     /// RDMSR; 0 on success.
     pub fn read_msr_safe(msr: u32, out: *mut u64) -> u32;
-    /// WRMSR; 0 on success.
-    pub fn write_msr_safe(msr: u32, value: u64) -> u32;
     /// Loads %fs; a bad selector leaves it unchanged.
     pub fn load_fs_selector(sel: u32);
     /// Loads %gs; a bad selector leaves it unchanged.

@@ -21,7 +21,7 @@ pub fn access_ok(gva: u64, len: usize) -> bool {
 fn with_user_access<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: have_smap is written once at boot; STAC/CLAC exist when it is set and only open the window for `f`.
     unsafe {
-        let smap = *(&raw const symbols::have_smap) != 0;
+        let smap = (&raw const symbols::have_smap).read() != 0;
         if smap {
             core::arch::asm!("stac", options(nostack));
         }

@@ -178,7 +178,7 @@ fn sync_boot_slots(l4: u64) {
     for i in FIRST_SLOT..FIRST_SLOT + SLOT_COUNT {
         // SAFETY: the boot page table is static, and atomic.
         unsafe {
-            (*(&raw const boot_l4))[i].store(
+            boot_l4[i].store(
                 paging::table(l4)[i].load(Ordering::Relaxed),
                 Ordering::Relaxed,
             )
@@ -189,7 +189,7 @@ fn sync_boot_slots(l4: u64) {
 /// Takes the identity map out of the boot page table, when all CPUs are up.
 pub fn drop_identity_map() {
     // SAFETY: as above.
-    unsafe { (*(&raw const boot_l4))[0].store(0, Ordering::Relaxed) };
+    unsafe { boot_l4[0].store(0, Ordering::Relaxed) };
 }
 
 fn boot_report(boot: &BootInfo) -> u64 {

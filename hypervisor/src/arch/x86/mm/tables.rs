@@ -125,11 +125,3 @@ pub fn m2p_set(mfn: Mfn, pfn: u64) {
 pub fn m2p_get(mfn: Mfn) -> u64 {
     m2p_entry(mfn).map_or(INVALID, |entry| entry.load(Ordering::Relaxed))
 }
-
-/// First frame of each 2 MiB extent of the M2P, from its start; `None` for an absent one.
-pub fn m2p_extents() -> impl Iterator<Item = Option<Mfn>> {
-    (0..(super::max_mfn().0 * 8).div_ceil(PAGE_2M)).map(|extent| {
-        let (entry, _) = paging::lookup(idle_l4(), M2P_BASE + extent * PAGE_2M)?;
-        Some(Mfn((entry & paging::ADDR & !(PAGE_2M - 1)) / PAGE_SIZE))
-    })
-}

@@ -106,9 +106,8 @@ pub fn init_cpu() {
     let top = &raw const info().regs.es as u64;
     // SAFETY: this CPU's own slot of the scratch array, before it runs guests.
     unsafe {
-        if let Some(slot) = (*(&raw mut symbols::syscall_scratch)).get_mut(cpu as usize) {
-            slot[1] = top;
-        }
+        let slots = (&raw mut symbols::syscall_scratch).cast::<[u64; 8]>();
+        (*slots.add(cpu as usize % crate::percpu::MAX_CPUS))[1] = top;
         if crate::arch::x86::cpu::features().smap {
             (&raw mut symbols::have_smap).write(1);
         }

@@ -183,7 +183,7 @@ fn fixup(rip: u64) -> Option<u64> {
     if (copy..addr!(copy_guest_end)).contains(&rip) {
         return Some(addr!(copy_guest_end));
     }
-    if rip == addr!(rdmsr_fault) || rip == addr!(wrmsr_fault) {
+    if rip == addr!(rdmsr_fault) {
         return Some(addr!(msr_fixup));
     }
     let selectors = symbols::load_fs_selector as *const () as u64;
