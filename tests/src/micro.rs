@@ -16,8 +16,13 @@ impl Builder {
 impl Host {
     /// Starts the micro-guest `name` to do `deed`; whatever becomes of it, it is kept for inspection.
     pub fn micro(&mut self, name: &str, deed: &str) -> Result<Reply> {
+        self.micro_smp(name, deed, 1)
+    }
+
+    /// The same with several vcpus.
+    pub fn micro_smp(&mut self, name: &str, deed: &str, vcpus: u32) -> Result<Reply> {
         let config = format!(
-            r#"name="{name}"\ntype="pv"\nkernel="{IMAGE}"\nextra="{deed}"\nmemory=32\nvcpus=1\non_crash="preserve"\non_poweroff="preserve"\n"#
+            r#"name="{name}"\ntype="pv"\nkernel="{IMAGE}"\nextra="{deed}"\nmemory=32\nvcpus={vcpus}\non_crash="preserve"\non_poweroff="preserve"\n"#
         );
         self.dom0(&format!("printf '{config}' > /tmp/{name}.cfg"))?
             .ok()?;

@@ -8,6 +8,7 @@ matrix! {
     a_guest_that_hogs_is_contained: reference, tools, hypervisor, product;
     forged_page_tables_are_refused: reference, tools, hypervisor, product;
     random_calls_do_no_harm: reference, tools, hypervisor, product;
+    many_bad_guests_disturb_nobody: hypervisor, product;
 }
 
 const SOON: Duration = Duration::from_secs(20);
@@ -74,6 +75,63 @@ fn random_calls_do_no_harm(host: Builder) -> Story {
         host.dom0("sleep 2; xl list micro")?.ok()?;
         host.dom0("xl destroy micro")?.ok()?;
     }
+    host.memory_is_back(free)?;
+    host.power_off()
+}
+
+/// The last number that the well-behaved guest has said.
+fn ticks(host: &mut Host) -> qemu::Result<i64> {
+    let said = "timeout 3 xl console tick </dev/ptmx | grep tick= | tail -n 2 | head -n 1";
+    host.dom0(said)?.number("tick")
+}
+
+fn many_bad_guests_disturb_nobody(host: Builder) -> Story {
+    // These come to an end of their own, having got nothing that they should not have.
+    const REFUSED: [&str; 8] = [
+        "instructions",
+        "registers",
+        "addresses",
+        "irets 1",
+        "pointers",
+        "tables 1",
+        "leaks",
+        "poll",
+    ];
+    // These end somehow, or never.
+    const WILD: [&str; 4] = ["hammer 1", "hammer 2", "mute", "flood"];
+    const CRASHES: [(&str, &str); 3] = [
+        ("crash", "its own kernel says so"),
+        ("fault", "exception without a handler"),
+        ("bad-trap-table", "its kernel stack is not writable"),
+    ];
+    let mut host = Host::boot(host.micro_guest())?;
+    host.micro("first", "hello")?;
+    host.dom0("xl destroy first; sleep 1")?.ok()?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    host.micro("tick", "tick")?;
+    for (deed, reason) in CRASHES {
+        host.log()?;
+        host.micro("crash", deed)?;
+        host.until("xl list crash", "---sc-", SOON)?;
+        host.log()?.shows(reason)?;
+        host.dom0("xl destroy crash")?.ok()?;
+    }
+    for (n, deed) in WILD.iter().enumerate() {
+        host.micro(&format!("wild{n}"), deed)?;
+    }
+    host.micro_smp("smp", "context 1", 8)?;
+    for deed in REFUSED {
+        host.micro("bad", deed)?;
+        let said = host.guest_says("bad", "microguest: done")?;
+        assert!(!said.contains("BREACH:"), "{deed}: {said}");
+        host.dom0("xl destroy bad")?.ok()?;
+    }
+    let before = ticks(&mut host)?;
+    host.dom0("sleep 2")?;
+    let after = ticks(&mut host)?;
+    assert!(after > before, "tick {before}, then {after}");
+    let all = "for i in wild0 wild1 wild2 wild3 smp tick; do xl destroy $i || exit 1; done";
+    host.dom0(all)?.ok()?;
     host.memory_is_back(free)?;
     host.power_off()
 }

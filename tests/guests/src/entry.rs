@@ -76,6 +76,7 @@ extern "C" fn main(info: &'static StartInfo) -> ! {
         "tables" => wild::tables(number),
         "leaks" => leaks::run(info),
         "poll" => leaks::poll(),
+        "tick" => leaks::tick(),
         "context" => leaks::context(info, number),
         _ => say!("microguest: no such deed"),
     }

@@ -98,6 +98,27 @@ fn reservation(list: &[u64], order: u32) -> MemoryReservation {
     }
 }
 
+/// System time when this vcpu was last put on a CPU.
+fn about_now() -> u64 {
+    let mut state = RunstateInfo::default();
+    let place = &raw mut state as u64;
+    hv::call(VCPU_OP, [GET_RUNSTATE_INFO.into(), 0, place, 0, 0]);
+    state.state_entry_time
+}
+
+/// The well-behaved one: says a number twice a second, for ever.
+pub fn tick() {
+    const HALF: u64 = 500_000_000;
+    for n in 0u64.. {
+        let mut poll = Poll {
+            timeout: about_now() + HALF,
+            ..Poll::default()
+        };
+        hv::op(SCHED_OP, POLL, &mut poll);
+        say!("tick={n}");
+    }
+}
+
 /// A poll that an event ends before its own timeout; and timers in the past, at the end of time, and very often.
 pub fn poll() {
     const MS: u64 = 1_000_000;
@@ -108,12 +129,7 @@ pub fn poll() {
     let bound = hv::op(EVENT_CHANNEL_OP, BIND_VIRQ, &mut bind);
     let port = [bind.port];
     for round in 0..20 {
-        let mut state = RunstateInfo::default();
-        hv::call(
-            VCPU_OP,
-            [GET_RUNSTATE_INFO.into(), 0, &raw mut state as u64, 0, 0],
-        );
-        let now = state.state_entry_time;
+        let now = about_now();
         let first = [0, now + 5 * MS, now + 20 * MS, u64::MAX >> 1, 1][round % 5];
         hv::call(SET_TIMER_OP, [first, 0, 0, 0, 0]);
         let mut poll = Poll {
