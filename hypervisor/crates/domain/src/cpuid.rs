@@ -132,10 +132,10 @@ impl CpuidPolicy {
         let max = host(0, 0)[0].min(0xd);
         for leaf in 0..=max {
             match leaf {
-                4 => (0..5).for_each(|s| add(4, Some(s))),
+                4 => (0..6).for_each(|s| add(4, Some(s))),
                 7 => add(7, Some(0)),
+                0xb => (0..2).for_each(|s| add(0xb, Some(s))),
                 0xd => (0..8).for_each(|s| add(0xd, Some(s))),
-                3 | 5 | 6 | 8..=0xc => {}
                 _ => add(leaf, None),
             }
         }
@@ -143,6 +143,9 @@ impl CpuidPolicy {
         for leaf in 0x8000_0000..=max_ext {
             add(leaf, None);
         }
+        // Toolstacks write a policy back into the room this one took, empty leaves and the hypervisor's two included.
+        policy.set(0x4000_0000, NO_SUBLEAF, [0; 4]);
+        policy.set(0x4000_0100, NO_SUBLEAF, [0; 4]);
         policy.set(0, NO_SUBLEAF, {
             let r = host(0, 0);
             [max, r[1], r[2], r[3]]
