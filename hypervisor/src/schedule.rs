@@ -299,7 +299,7 @@ pub fn run() {
         let same = matches!((prev, choice.next), (Some((d, v)), Some(k)) if d.id == k.dom && v.id == k.vcpu);
         if !same {
             if let Some((dom, v)) = prev {
-                unload(dom, v, choice.parked, choice.next, now);
+                unload(dom, v, choice.parked, now);
             }
             let Some(key) = choice.next else {
                 idle(cpu);
@@ -322,7 +322,7 @@ fn may_stay(v: &Vcpu, cpu: u32) -> bool {
 
 /// Saves the vcpu that ran until now; parks it if it left the queue, and wakes it again if a wake-up came too early
 /// to find it parked.
-fn unload(dom: &Arc<Domain>, v: &Vcpu, parked: Option<sched::Entity>, next: Option<Key>, now: u64) {
+fn unload(dom: &Arc<Domain>, v: &Vcpu, parked: Option<sched::Entity>, now: u64) {
     let cpu = percpu::cpu_id();
     context::save(v);
     let flags = v.flags.load(Ordering::SeqCst);
@@ -333,10 +333,10 @@ fn unload(dom: &Arc<Domain>, v: &Vcpu, parked: Option<sched::Entity>, next: Opti
         _ => 3,
     };
     set_runstate(v, state, now);
-    if next.is_none_or(|k| k.dom != dom.id) {
-        leave_address_space();
-        dom.dirty_cpus.fetch_and(!(1 << cpu), Ordering::AcqRel);
-    }
+    // Even if another vcpu of the domain is next: should that one turn out not to run, this CPU would stay on page
+    // tables that nobody knows to be in use, and whoever destroys the domain frees them.
+    leave_address_space();
+    dom.dirty_cpus.fetch_and(!(1 << cpu), Ordering::AcqRel);
     v.running.store(false, Ordering::SeqCst);
     if let Some(entity) = parked {
         *v.parked.lock() = Some(entity);
@@ -350,11 +350,7 @@ fn unload(dom: &Arc<Domain>, v: &Vcpu, parked: Option<sched::Entity>, next: Opti
 
 /// Loads the hypervisor's own root: no guest's page tables are in use on this CPU afterwards.
 fn leave_address_space() {
-    // SAFETY: the idle root maps the hypervisor as every root does.
-    unsafe {
-        core::arch::asm!("mov cr3, {}", in(reg) mm::idle_l4(), options(nostack, preserves_flags))
-    };
-    crate::tlb::idle_here();
+    crate::tlb::load_idle_root(mm::idle_l4());
 }
 
 /// Loads vcpu `key`. `false`: it may not run after all, and has been parked.

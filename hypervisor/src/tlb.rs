@@ -16,9 +16,9 @@ static LAST: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 /// CPUs that idle on the hypervisor's own root: their TLBs hold nothing of any guest.
 static CLEAN: AtomicU64 = AtomicU64::new(0);
 
-/// This CPU has loaded the idle root.
-pub fn idle_here() {
-    flushed_here();
+/// Leaves all guests' page tables for `root`, the hypervisor's own.
+pub fn load_idle_root(root: u64) {
+    load_root(root);
     CLEAN.fetch_or(1 << percpu::cpu_id(), Ordering::SeqCst);
 }
 
@@ -32,20 +32,24 @@ pub fn clock() -> u32 {
     CLOCK.load(Ordering::SeqCst)
 }
 
-/// This CPU's TLB has just been flushed as a whole.
+/// Loads a page-table root (a validated one, or the idle one), which flushes this CPU's TLB: no page is global.
 #[inline]
-pub fn flushed_here() {
+pub fn load_root(root: u64) {
+    // The time before the flush: what was given up while it went on may be in the TLB again.
     let now = CLOCK.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+    // SAFETY: callers pass roots that hold the hypervisor's slots.
+    unsafe { asm!("mov cr3, {}", in(reg) root, options(nostack, preserves_flags)) };
     if let Some(last) = LAST.get(percpu::cpu_id() as usize) {
         last.store(now, Ordering::SeqCst);
     }
 }
 
-/// Flushes this CPU's TLB (there are no global pages).
+/// Flushes this CPU's TLB.
 pub fn flush_local() {
-    // SAFETY: reloads the current root.
-    unsafe { asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack, preserves_flags)) };
-    flushed_here();
+    let root: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr3", out(reg) root, options(nomem, nostack, preserves_flags)) };
+    load_root(root);
 }
 
 /// Drops one page on this CPU.

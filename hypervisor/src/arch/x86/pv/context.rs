@@ -45,10 +45,8 @@ pub fn wrmsr(msr: u32, value: u64) {
 
 /// Loads the page-table root of the mode the vcpu is in; flushes this CPU's TLB of it.
 pub fn load_root(v: &Vcpu) {
-    let l4 = v.active_l4();
-    // SAFETY: a validated root (it holds an L4 type reference), so the hypervisor's slots are in it.
-    unsafe { asm!("mov cr3, {}", in(reg) l4.addr(), options(nostack, preserves_flags)) };
-    crate::tlb::flushed_here();
+    // A validated root (it holds an L4 type reference), so the hypervisor's slots are in it.
+    crate::tlb::load_root(v.active_l4().addr());
 }
 
 fn read_cr0() -> u64 {
