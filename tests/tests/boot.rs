@@ -6,12 +6,12 @@ use qemu::{Context, paths};
 use std::time::Duration;
 
 matrix! {
-    through_grub_on_a_bios: reference, hypervisor, product;
-    through_grub_on_uefi: reference, hypervisor, product;
-    dom0_gets_the_memory_it_was_given: reference, hypervisor, product;
-    all_cpus_are_brought_up: reference, hypervisor, product;
-    dom0_drives_the_hardware: reference, hypervisor, product;
-    an_older_machine_with_little_memory: reference, hypervisor, product;
+    through_grub_on_a_bios: reference, product;
+    through_grub_on_uefi: reference, product;
+    dom0_gets_the_memory_it_was_given: reference, product;
+    all_cpus_are_brought_up: reference, product;
+    dom0_drives_the_hardware: reference, product;
+    an_older_machine_with_little_memory: reference, product;
 }
 
 /// The longest that giving up may take.

@@ -77,6 +77,7 @@ extern "C" fn main(info: &'static StartInfo) -> ! {
         "leaks" => leaks::run(info),
         "poll" => leaks::poll(),
         "tick" => leaks::tick(),
+        "all" => all(info, number),
         "context" => leaks::context(info, number),
         _ => say!("microguest: no such deed"),
     }
@@ -84,6 +85,18 @@ extern "C" fn main(info: &'static StartInfo) -> ! {
     loop {
         hv::sleep();
     }
+}
+
+/// All that must be refused and survived.
+fn all(info: &StartInfo, seed: u64) {
+    wild::instructions();
+    wild::registers();
+    wild::addresses();
+    wild::irets(info, seed);
+    wild::tables(seed);
+    leaks::poll();
+    wild::pointers();
+    leaks::run(info);
 }
 
 #[panic_handler]
