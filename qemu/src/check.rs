@@ -19,13 +19,11 @@ const REFERENCE: &str = "::reference";
 /// Runs `xtask test`; the result is the exit status.
 pub fn main(args: &[String]) -> Result<i32> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    const SKIP: &[&str] = &["--skip", "reference"];
     let (host, emulator, filter) = match words.as_slice() {
-        [] => (true, true, SKIP),
-        ["--all"] => (true, true, &[] as &[&str]),
-        ["--host"] => (true, false, SKIP),
-        ["--emulator"] => (false, true, SKIP),
-        ["--emulator", name] => (false, true, std::slice::from_ref(name)),
+        [] => (true, true, None),
+        ["--host"] => (true, false, None),
+        ["--emulator"] => (false, true, None),
+        ["--emulator", name] => (false, true, Some(*name)),
         ["--reference"] => (false, true, Some(REFERENCE)),
         _ => {
             print!("{HELP}");
