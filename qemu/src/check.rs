@@ -31,72 +31,73 @@ pub fn main(args: &[String]) -> Result<i32> {
         }
     };
     println!("{}", this_machine());
-    let mut steps = Steps::new();
-    let mut failed = Vec::new();
-    let mut step = |name: &'static str, steps: &mut Steps, result: Result<()>| match result {
-        Ok(()) => steps.done(&format!("{name}: passed")),
-        Err(error) => {
-            steps.done(&format!("{name}: FAILED: {error}"));
-            failed.push(name);
-        }
+    let mut run = Run {
+        steps: Steps::new(),
+        failed: Vec::new(),
     };
     if host {
-        steps.begin("format");
-        let result = dist::cargo(&["fmt", "--all", "--check"], None);
-        step("format", &mut steps, result);
-        steps.begin("lints");
-        let result = dist::cargo(
-            &[
-                "clippy",
-                "--quiet",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-            None,
-        );
-        step("lints", &mut steps, result);
-        steps.begin("tidy");
-        let result = tidy::main().and_then(|n| {
-            if n == 0 {
-                Ok(())
-            } else {
-                Err("house rules are broken".into())
-            }
-        });
-        step("tidy", &mut steps, result);
-        steps.begin("host tests");
-        let result = dist::cargo(&["test", "--workspace", "--no-fail-fast"], None);
-        step("host tests", &mut steps, result);
+        run.host();
     }
     if emulator {
-        let result = dist::build(&mut steps);
-        step("build", &mut steps, result);
-        steps.begin("emulator tests");
-        let mut args = vec![
-            "test",
-            "-p",
-            "integration",
-            "--no-fail-fast",
-            "--",
-            "--ignored",
-            "--test-threads=1",
-        ];
-        args.extend(filter);
-        if filter != Some(REFERENCE) {
-            args.extend(["--skip", REFERENCE]);
-        }
-        let result = dist::cargo(&args, None);
-        step("emulator tests", &mut steps, result);
+        run.emulator(filter);
     }
-    if failed.is_empty() {
-        println!("all passed in {:.0} s", steps.elapsed().as_secs_f32());
+    if run.failed.is_empty() {
+        println!("all passed in {:.0} s", run.steps.elapsed().as_secs_f32());
         return Ok(0);
     }
-    println!("FAILED: {}", failed.join(", "));
+    println!("FAILED: {}", run.failed.join(", "));
     Ok(1)
+}
+
+/// Checks being worked through; one that fails does not keep the others from being made.
+struct Run {
+    steps: Steps,
+    failed: Vec<&'static str>,
+}
+
+impl Run {
+    fn check(&mut self, name: &'static str, what: impl FnOnce(&mut Steps) -> Result<()>) {
+        self.steps.begin(name);
+        match what(&mut self.steps) {
+            Ok(()) => self.steps.done(&format!("{name}: passed")),
+            Err(error) => {
+                self.steps.done(&format!("{name}: FAILED: {error}"));
+                self.failed.push(name);
+            }
+        }
+    }
+
+    fn cargo(&mut self, name: &'static str, args: &str) {
+        let args: Vec<&str> = args.split(' ').collect();
+        self.check(name, |_| dist::cargo(&args, None));
+    }
+
+    fn host(&mut self) {
+        self.cargo("format", "fmt --all --check");
+        self.cargo(
+            "lints",
+            "clippy --quiet --workspace --all-targets -- -D warnings",
+        );
+        self.check("tidy", |_| match tidy::main()? {
+            0 => Ok(()),
+            _ => Err("house rules are broken".into()),
+        });
+        self.cargo("host tests", "test --workspace --no-fail-fast");
+    }
+
+    fn emulator(&mut self, filter: Option<&str>) {
+        self.check("build", dist::build);
+        let skip = if filter == Some(REFERENCE) {
+            String::new()
+        } else {
+            format!(" --skip {REFERENCE}")
+        };
+        let filter = filter.map(|f| format!(" {f}")).unwrap_or_default();
+        let args = format!(
+            "test -p integration --no-fail-fast -- --ignored --test-threads=1{filter}{skip}"
+        );
+        self.cargo("emulator tests", &args);
+    }
 }
 
 /// A line about where the tests run: figures mean little without it.
