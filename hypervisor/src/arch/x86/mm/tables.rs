@@ -7,14 +7,15 @@
 use super::build::map_new;
 use super::paging::{self, NoMemory};
 use super::{
-    FRAME_TABLE_BASE, M2P_BASE, M2P_RW_BASE, PAGE_2M, PAGE_SIZE, alloc_table, early_alloc, idle_l4,
-    phys_to_virt,
+    FRAME_TABLE_BASE, M2P_BASE, M2P_RW_BASE, PAGE_1G, PAGE_2M, PAGE_SIZE, alloc_table, early_alloc,
+    idle_l4, phys_to_virt,
 };
 use ::mm::{FrameInfo, FrameTable};
 use bootcfg::MemoryMap;
 use core::mem::size_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::Mfn;
+use xen_abi::xen::MACH2PHYS_VIRT_END;
 
 const ENTRY: u64 = size_of::<FrameInfo>() as u64;
 /// Bytes of RAM that one 2 MiB extent of M2P describes.
@@ -25,6 +26,7 @@ const INVALID: u64 = u64::MAX;
 /// Makes both tables.
 pub fn build(l4: u64, memory: &MemoryMap) -> Result<FrameTable<'static>, NoMemory> {
     build_m2p(l4, memory)?;
+    fill_m2p_holes(l4)?;
     build_frame_table(l4, memory)?;
     let count = memory.ram_end() / PAGE_SIZE;
     // SAFETY: `count` entries are mapped, zeroed (a valid FrameInfo) and atomic; the mapping is never removed.
@@ -56,6 +58,39 @@ fn build_m2p(l4: u64, memory: &MemoryMap) -> Result<(), NoMemory> {
             PAGE_2M,
         )?;
         paging::map(l4, M2P_RW_BASE + offset, pa, PAGE_2M, paging::RW, PAGE_2M)?;
+    }
+    Ok(())
+}
+
+/// Guests look up every frame they find in a page table, those of devices too: where there is no RAM they read "no
+/// pseudo-physical address" from one page that is mapped everywhere, instead of taking a fault each time.
+fn fill_m2p_holes(l4: u64) -> Result<(), NoMemory> {
+    let page = alloc_table().ok_or(NoMemory)?;
+    for word in paging::table(page) {
+        word.store(INVALID, Ordering::Relaxed);
+    }
+    let below = paging::P | paging::AD | paging::U;
+    let repeated = |target: u64| {
+        let table = alloc_table().ok_or(NoMemory)?;
+        for entry in paging::table(table) {
+            entry.store(target, Ordering::Relaxed);
+        }
+        Ok(table)
+    };
+    let l1 = repeated(page | paging::RO | paging::U)?;
+    let l2 = repeated(l1 | below)?;
+    for gib in 0..(MACH2PHYS_VIRT_END - M2P_BASE) / PAGE_1G {
+        let l3 = paging::entry(l4, M2P_BASE + gib * PAGE_1G, 3, paging::U)?;
+        let value = l3.load(Ordering::Relaxed);
+        if value & paging::P == 0 {
+            l3.store(l2 | below, Ordering::Relaxed);
+            continue;
+        }
+        for entry in paging::table(value & paging::ADDR) {
+            if entry.load(Ordering::Relaxed) & paging::P == 0 {
+                entry.store(l1 | below, Ordering::Relaxed);
+            }
+        }
     }
     Ok(())
 }
