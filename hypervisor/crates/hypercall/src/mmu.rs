@@ -1,6 +1,7 @@
 //! Page-table updates: `mmu_update`, `update_va_mapping`. The checks themselves live in `mm::pv`; here the request
 //! lists are walked, owners resolved and TLBs flushed as the guest asks.
 use crate::{Cx, Ret, Stop};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use domain::{CpuMask, Domain, Host};
 use mm::{Budget, Level, Paging, PvTables, Update};
@@ -97,14 +98,17 @@ impl Progress {
 
 /// `mmu_update(list, count, pdone, foreigndom)`. `foreigndom`: page owner in bits 0..16, table owner + 1 above.
 pub fn mmu_update<H: Host>(cx: &Cx<H>) -> Ret {
-    let foreign = cx.args[3] as u32;
-    let table_dom = match foreign >> 16 {
-        0 => cx.dom.clone(),
-        id => cx.target(DomId((id - 1) as u16))?,
-    };
-    let pg_owner = page_owner(cx, DomId(foreign as u16))?;
     let mut budget = Budget(WORK_UNITS);
     let progress = Progress::new(cx, size_of::<MmuUpdate>())?;
+    let (table_dom, pg_owner) = match owners(cx, cx.args[3] as u32) {
+        Ok(both) => both,
+        Err(e) => {
+            // Linux's privcmd believes `pdone` after any error, and overruns its buffers when it is stale: a domain may
+            // go away between two batches of a foreign mapping.
+            progress.report(cx, 0)?;
+            return Err(e.into());
+        }
+    };
     let paging = Paging::new(cx.h.frames(), cx.h);
     // One lock round for the whole batch; guest memory is read before each update, so nothing sleeps inside.
     let mut tables = table_dom.paging.lock();
@@ -112,6 +116,15 @@ pub fn mmu_update<H: Host>(cx: &Cx<H>) -> Ret {
         let req: MmuUpdate = cx.read(addr)?;
         one_update(cx, &paging, &mut tables, pg_owner, &req, &mut budget)
     })
+}
+
+/// Whose tables are changed, and who owns the pages they are to name.
+fn owners<H: Host>(cx: &Cx<H>, foreign: u32) -> Result<(Arc<Domain>, DomId), Errno> {
+    let tables = match foreign >> 16 {
+        0 => cx.dom.clone(),
+        id => cx.target(DomId((id - 1) as u16))?,
+    };
+    Ok((tables, page_owner(cx, DomId(foreign as u16))?))
 }
 
 fn one_update<H: Host>(

@@ -471,3 +471,12 @@ fn the_hypercall_page_has_a_stub_per_number() {
         "somebody else's page"
     );
 }
+
+#[test]
+fn an_update_for_a_domain_that_is_gone_says_that_nothing_was_done() {
+    let t = Tools::new();
+    let pdone = t.mem.put(&7u32);
+    let args = [t.mem.put(&[0u64; 2]), 1, pdone, 77];
+    assert_eq!(t.h.call(&t.dom0, nr::MMU_UPDATE, &args), Err(Errno::ESRCH));
+    assert_eq!(t.mem.get::<u32>(pdone), 0);
+}
