@@ -61,6 +61,9 @@ impl Host<'_> {
             Action::Destroy => self.destroy(dom).map(|()| Outcome::Over),
             Action::Preserve => Ok(Outcome::Over),
             Action::Restart | Action::SoftReset => {
+                // It may have been renamed since it was configured.
+                let renamed = self.name(dom)?.filter(|n| *n != config.name);
+                let config = &renamed.map_or_else(|| config.clone(), |n| config.with_name(&n));
                 self.destroy(dom)?;
                 self.create_and_start(config).map(Outcome::Reborn)
             }
@@ -107,14 +110,29 @@ impl Host<'_> {
 impl DomainConfig {
     /// The same domain with another UUID.
     pub fn with_uuid(&self, uuid: Uuid) -> DomainConfig {
-        let mut diags = Diagnostics::default();
-        let mut kept = cfg::parse("kept configuration", &self.source, &mut diags);
-        kept.settings.retain(|s| s.key != "uuid");
-        let source = format!("{}uuid = \"{uuid}\"\n", kept.to_text());
         DomainConfig {
             uuid,
-            source,
+            source: self.source_with("uuid", &uuid.to_string()),
             ..self.clone()
         }
+    }
+
+    /// The same domain with another name.
+    fn with_name(&self, name: &str) -> DomainConfig {
+        DomainConfig {
+            name: name.into(),
+            source: self.source_with("name", name),
+            ..self.clone()
+        }
+    }
+
+    /// The source with another value for a string.
+    fn source_with(&self, key: &str, value: &str) -> String {
+        let mut diags = Diagnostics::default();
+        let mut kept = cfg::parse("kept configuration", &self.source, &mut diags);
+        kept.settings.retain(|s| s.key != key);
+        let changed = format!("{key} = {value:?}");
+        kept.merge(cfg::parse_argument(&changed, &mut diags), &mut diags);
+        kept.to_text()
     }
 }

@@ -157,6 +157,24 @@ fn what_a_killed_toolstack_left_can_be_cleaned_up() {
 }
 
 #[test]
+fn a_new_name_outlives_a_reboot() {
+    let (m, dir) = (Machine::new(), TempDir::new());
+    let host = m.host(&dir);
+    let c = config("");
+    let one = host.create_and_start(&c).unwrap();
+    host.rename(one, "other").unwrap();
+    m.shut_down(one, ShutdownReason::Reboot);
+    assert_eq!(
+        host.tend(one, &c, &mut |_| ()).unwrap(),
+        Outcome::Reborn(DomId(2))
+    );
+    assert_eq!(host.find("other").unwrap(), DomId(2));
+    assert!(host.find("g").is_err());
+    let kept = host.saved_config(DomId(2)).unwrap().unwrap();
+    assert_eq!((kept.name.as_str(), kept.uuid), ("other", c.uuid));
+}
+
+#[test]
 fn an_end_leads_to_what_the_configuration_says() {
     let (m, dir) = (Machine::new(), TempDir::new());
     let host = m.host(&dir);
