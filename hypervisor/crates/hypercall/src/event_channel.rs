@@ -3,7 +3,7 @@ use crate::{Cx, Ret, Stop};
 use core::sync::atomic::Ordering;
 use domain::{DomEvents, Domain, Host, deliver};
 use evtchn::Binding;
-use mm::Paging;
+use mm::{Paging, WritableRef};
 use xen_abi::event_channel as abi;
 use xen_abi::event_channel::*;
 use xen_abi::{Errno, Mfn, Payload32, Port};
@@ -188,7 +188,7 @@ fn reset<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
 }
 
 /// A frame the domain gives for event memory: held writable until the domain dies or resets.
-fn event_page<H: Host>(cx: &Cx<H>, mfn: Mfn) -> Result<mm::pv::WritableRef, Stop> {
+fn event_page<H: Host>(cx: &Cx<H>, mfn: Mfn) -> Result<WritableRef, Stop> {
     if mfn == cx.dom.shared_info {
         return Err(Errno::EINVAL.into());
     }
@@ -230,7 +230,11 @@ fn expand_array<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
         let index = events.check_expand()?;
         let slot = cx.dom.fifo_array.get(index as usize).ok_or(Errno::ENOSPC)?;
         let page = event_page(cx, Mfn(op.array_gfn.0))?;
-        slot.store(page.into_raw().0 + 1, Ordering::Release);
+        let before = slot.swap(page.into_raw().0 + 1, Ordering::AcqRel);
+        if before != 0 {
+            // A reset on another vcpu has emptied the table and not given up its pages yet.
+            domain::put_writable(cx.h, WritableRef::from_raw(Mfn(before - 1)));
+        }
         events.expand_array(&shared(cx, cx.dom), |wake| wakes.push(wake))?;
     }
     for wake in wakes {
