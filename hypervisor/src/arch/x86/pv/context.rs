@@ -95,8 +95,22 @@ fn save_fpu(area: &mut FpuArea, xcr0: u64) {
     }
 }
 
+/// AMD's CPUs save and load the addresses of the last x87 instruction and operand only while an exception is
+/// pending (APM vol. 2, 11.4.4): without this, the next guest could read those of the one before.
+fn forget_fpu_pointers() {
+    if features().vendor == *b"AuthenticAMD" || features().vendor == *b"HygonGenuine" {
+        static ZERO: u32 = 0;
+        // SAFETY: x87 state that has been saved and is about to be replaced; reads four bytes.
+        unsafe {
+            asm!("fnclex", "emms", "fild dword ptr [{}]", in(reg) &raw const ZERO,
+                options(nostack, preserves_flags))
+        };
+    }
+}
+
 fn load_fpu(area: &FpuArea, xcr0: u64) {
     set_ts(false);
+    forget_fpu_pointers();
     let p = area.0.as_ptr();
     if features().xsave {
         // SAFETY: as saved, or checked on entry to the hypervisor (`setvcpuextstate` only takes known headers).
