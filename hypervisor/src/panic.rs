@@ -26,12 +26,11 @@ pub fn dying() -> bool {
     DYING.load(Ordering::Relaxed)
 }
 
-/// An NMI has arrived: from a CPU that is dying, or from nowhere.
+/// An NMI has arrived: from a CPU that is dying, or from nowhere. Locks nothing: what it interrupted may hold the lock.
 pub fn nmi_arrived() {
     if dying() {
         smp::stop_forever();
     }
-    log::warn!("CPU {}: unexpected NMI", crate::percpu::cpu_id());
 }
 
 /// Prints `message` and reboots, or halts with `noreboot`.

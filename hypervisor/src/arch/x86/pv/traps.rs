@@ -46,7 +46,10 @@ fn handle(regs: &mut CpuUserRegs) {
         }
         NM => device_not_available(regs, v),
         DB => debug(regs, v),
-        NMI => nmi(),
+        NMI => {
+            crate::panic::nmi_arrived();
+            log::warn!("CPU {}: unexpected NMI", info().cpu);
+        }
         DF => crate::panic::fatal("double fault"),
         MC => crate::panic::fatal("machine check"),
         0x80 => inject_software(regs, v, 0x80, 0),
@@ -126,10 +129,6 @@ fn debug(regs: &mut CpuUserRegs, v: &Vcpu) {
     inject(regs, v, DB as u8, None);
 }
 
-fn nmi() {
-    crate::panic::nmi_arrived();
-}
-
 #[unsafe(no_mangle)]
 extern "C" fn trap_from_hypervisor(frame: &mut CpuUserRegs) {
     let vector = frame.entry_vector & 0xff;
@@ -138,7 +137,7 @@ extern "C" fn trap_from_hypervisor(frame: &mut CpuUserRegs) {
         return;
     }
     match vector {
-        NMI => return nmi(),
+        NMI => return crate::panic::nmi_arrived(),
         PF | GP | 11 | 12 => {
             if let Some(resume) = fixup(frame.rip) {
                 frame.rip = resume;
