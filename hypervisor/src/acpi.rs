@@ -263,8 +263,15 @@ fn find_s5(address: u64, len: u64) -> Option<(u8, u8)> {
     let bytes = mm::map_firmware(address, len).ok()?;
     // SAFETY: mapped for `len` bytes; firmware does not change its tables.
     let aml = unsafe { core::slice::from_raw_parts(bytes, len as usize) };
-    let at = aml.windows(4).position(|window| window == b"_S5_")? + 4;
-    let rest = aml.get(at..)?.strip_prefix(&[0x12])?;
+    aml.windows(4)
+        .enumerate()
+        .filter(|(_, window)| *window == b"_S5_")
+        .find_map(|(at, _)| sleep_types(aml.get(at + 4..)?))
+}
+
+/// The first two small integers of the AML package at the start of `code`.
+fn sleep_types(code: &[u8]) -> Option<(u8, u8)> {
+    let rest = code.strip_prefix(&[0x12])?;
     // PkgLength: the two top bits of the first byte count the bytes that follow.
     let skip = 1 + usize::from(rest.first()? >> 6);
     let mut rest = rest.get(skip + 1..)?;
@@ -274,8 +281,9 @@ fn find_s5(address: u64, len: u64) -> Option<(u8, u8)> {
             value @ 0..=1 => (value, 1),
             _ => return None,
         };
-        rest = &rest[used..];
-        Some(value)
+        rest = rest.get(used..)?;
+        // SLP_TYP has three bits.
+        (value < 8).then_some(value)
     };
     Some((integer()?, integer()?))
 }
