@@ -4,7 +4,7 @@ use integration::{Builder, Host, Story, matrix};
 use std::time::Duration;
 
 matrix! {
-    not_a_page_is_lost: hypervisor, product;
+    not_a_page_is_lost: product;
     disk_and_network_carry_data: reference, tools, product;
 }
 
