@@ -1,4 +1,4 @@
-//! Per-CPU data, found from the stack pointer: the top of each 32 KiB stack holds a `CpuInfo` that points here.
+//! Per-CPU data, found from the stack pointer: the top of each stack holds a `CpuInfo` that points here.
 //!
 //! Key type: [`PerCpu`]. Neighbours: `smp` creates one for every CPU that comes up, `entry::cpuinfo` defines `CpuInfo`.
 

@@ -4,7 +4,7 @@
 //! Pure logic: everything with an effect on hardware goes through `Host`. Neighbours: `hypercall` above, `mm`,
 //! `evtchn`, `grant`, `sched` below.
 //!
-//! Lock order, outermost first: `Domain::create_lock`, `Domain::paging`, `Domain::grants` (granter, then mapper's `maptrack`),
+//! Lock order, outermost first: `Domain::paging`, `Domain::grants` (granter, then mapper's `maptrack`),
 //! `Domain::events` (by domain id), `Domain::irqs`, `Vcpu::pv`, `Domain::memory`, the heap. The registry is a leaf.
 #![no_std]
 #![forbid(unsafe_code)]
