@@ -54,6 +54,15 @@ pub fn hypervisor(steps: &mut Steps) -> Result<()> {
     )
 }
 
+/// Lints the hypervisor as it is built for bare metal.
+pub fn lint_hypervisor() -> Result<()> {
+    let args = "clippy --quiet --release -p hypervisor -p microguest --target x86_64-hypervisor.json \
+                -Zbuild-std=core,alloc,compiler_builtins -Zbuild-std-features=compiler-builtins-mem -Zjson-target-spec \
+                -- -D warnings";
+    let args: Vec<&str> = args.split_whitespace().collect();
+    cargo(&args, Some(&cargo_target().join("hv")))
+}
+
 /// Builds and installs what runs in dom0.
 pub fn tools(steps: &mut Steps) -> Result<()> {
     let dist = paths::dist();

@@ -55,16 +55,17 @@ pub fn run(info: &StartInfo) {
     for _ in 0..200 {
         let mut array = ExpandArray {
             array_gfn: Gfn(mmu::window_mfn()),
-            ..ExpandArray::default()
         };
         hv::op(EVENT_CHANNEL_OP, EXPAND_ARRAY, &mut array);
     }
     let mfn = [mmu::window_mfn(); 2];
     mmu::map_window(0);
     let pfn = [1u64];
-    let mut exchange = MemoryExchange::default();
-    exchange.r#in = reservation(&mfn, 0);
-    exchange.out = reservation(&pfn, 1);
+    let mut exchange = MemoryExchange {
+        r#in: reservation(&mfn, 0),
+        out: reservation(&pfn, 1),
+        ..Default::default()
+    };
     refuse(
         "the same page twice",
         hv::call(

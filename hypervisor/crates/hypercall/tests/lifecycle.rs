@@ -234,6 +234,13 @@ fn settings_are_kept() {
     let mut op = Domctl::new(GETTSCINFO, dom.id);
     t.domctl(&mut op).unwrap();
     assert_eq!(op.tsc_info().gtsc_khz, 1_000_000);
+}
+
+#[test]
+fn targets_and_virqs_are_only_given_where_they_exist() {
+    let t = Tools::new();
+    let (dom, _) = t.create(2, 1);
+    let set = |op: Domctl| t.domctl(&mut { op });
     assert_eq!(
         set(Domctl::with(
             SET_TARGET,

@@ -113,6 +113,25 @@ const MAX_PAGES: u64 = 1 << 32;
 const BOOT_ALIGN: u64 = 4 << 20;
 const BOOT_SLACK: u64 = 512 << 10;
 
+impl PvRequest {
+    /// What keeps the arithmetic of a layout far from overflow.
+    fn check(&self) -> Result<(), LoadError> {
+        if self.nr_pages == 0 || self.nr_pages > MAX_PAGES {
+            return Err(LoadError::Unsupported(
+                "a domain without memory, or with more than 16 TiB",
+            ));
+        }
+        let initrd_pages = pages(self.initrd_len);
+        if initrd_pages > self.nr_pages {
+            return Err(LoadError::TooFewPages {
+                need: initrd_pages,
+                have: self.nr_pages,
+            });
+        }
+        Ok(())
+    }
+}
+
 impl PvLayout {
     /// Lays out `kernel` for `request`.
     ///
@@ -123,19 +142,9 @@ impl PvLayout {
         if !notes.is_pv() {
             return Err(LoadError::NoXenNotes);
         }
-        if request.nr_pages == 0 || request.nr_pages > MAX_PAGES {
-            return Err(LoadError::Unsupported(
-                "a domain without memory, or with more than 16 TiB",
-            ));
-        }
+        request.check()?;
         let initrd_pages = pages(request.initrd_len);
         let list_pages = pages(request.nr_pages * 8);
-        if initrd_pages > request.nr_pages {
-            return Err(LoadError::TooFewPages {
-                need: initrd_pages,
-                have: request.nr_pages,
-            });
-        }
         let (v_start, kernel_range) = kernel_addresses(kernel)?;
         let mut cursor = Cursor {
             v_start,

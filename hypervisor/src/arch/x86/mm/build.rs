@@ -175,14 +175,11 @@ fn switch_to(l4: u64) {
 }
 
 fn sync_boot_slots(l4: u64) {
-    for i in FIRST_SLOT..FIRST_SLOT + SLOT_COUNT {
-        // SAFETY: the boot page table is static, and atomic.
-        unsafe {
-            boot_l4[i].store(
-                paging::table(l4)[i].load(Ordering::Relaxed),
-                Ordering::Relaxed,
-            )
-        };
+    let slots = FIRST_SLOT..FIRST_SLOT + SLOT_COUNT;
+    // SAFETY: the boot page table is static, and atomic; `l4` is the table that was built.
+    let (boot, built) = unsafe { (&boot_l4[slots.clone()], &paging::table(l4)[slots]) };
+    for (to, from) in boot.iter().zip(built) {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 

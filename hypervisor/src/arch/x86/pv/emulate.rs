@@ -197,13 +197,7 @@ fn kernel_op(regs: &mut CpuUserRegs, v: &Vcpu, op: PrivOp) -> bool {
         }
         PrivOp::WriteDr { dr, from } => {
             let value = Regs(regs).gpr(from);
-            let Ok(value) = hypercall::misc::check_debug_register(u32::from(dr), value) else {
-                return false;
-            };
-            if let Some(slot) = v.pv.lock().debug.get_mut(usize::from(dr)) {
-                *slot = value;
-            }
-            context::load_debug_register(u32::from(dr), value);
+            return write_dr(v, dr, value);
         }
         PrivOp::Smsw {
             to: RegMem::Reg(reg),
@@ -228,6 +222,17 @@ fn kernel_op(regs: &mut CpuUserRegs, v: &Vcpu, op: PrivOp) -> bool {
         }
         _ => return false,
     }
+    true
+}
+
+fn write_dr(v: &Vcpu, dr: u8, value: u64) -> bool {
+    let Ok(value) = hypercall::misc::check_debug_register(u32::from(dr), value) else {
+        return false;
+    };
+    if let Some(slot) = v.pv.lock().debug.get_mut(usize::from(dr)) {
+        *slot = value;
+    }
+    context::load_debug_register(u32::from(dr), value);
     true
 }
 
