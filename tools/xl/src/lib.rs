@@ -1,4 +1,4 @@
-//! `xl`, the administrator's command: [`table::COMMANDS`] names every verb with its flags, help and function.
+//! `xl`, the administrator's command: [`table`] names every verb with its flags, help and function.
 //!
 //! `main` reads the global options and looks the verb up; the verb's own file is in `cmd`. What the verbs share is
 //! in [`ctx`] (the host), [`opts`] (options, getopt's way) and [`output`] (xl's own formats).

@@ -1,5 +1,10 @@
-//! THE COMMAND TABLE: every verb with its arguments, options, help and function. All help is made from it.
-use crate::cmd;
+//! THE COMMAND TABLE: every verb with its arguments, options, help and function, in a file for each family. Help, man
+//! pages and completion are made from it.
+mod device;
+mod domain;
+mod host;
+mod resource;
+
 use crate::ctx::{Ctx, Failure};
 use crate::opts::Parsed;
 use libxl::cfg::keys::nearest;
@@ -90,274 +95,25 @@ const fn val(
     }
 }
 
-const WAIT: Flag = on('w', "wait", "Wait for the guests to complete it.");
-const ALL: Flag = on('a', "all", "All guests.");
-const FALLBACK: Flag = short(
-    'F',
-    "Fall back to an ACPI event for guests without PV drivers.",
-);
+/// Every verb, by family.
+const FAMILIES: &[&[Command]] = &[
+    domain::COMMANDS,
+    resource::COMMANDS,
+    device::COMMANDS,
+    host::COMMANDS,
+];
 
 /// Every verb, in the order of the help.
-pub const COMMANDS: &[Command] = &[
-    Command {
-        name: "create",
-        args: "[<ConfigFile>] [<key>=<value>...]",
-        help: "Create a domain from a configuration file",
-        min_args: 0,
-        flags: &[
-            on('p', "pause", "Leave the domain paused after it is created."),
-            on(
-                'c',
-                "console",
-                "Connect to the console after the domain is created.",
-            ),
-            val(
-                'f',
-                Some("defconfig"),
-                "FILE",
-                "Use this configuration file.",
-            ),
-            on('n', "dryrun", "Dry run: print the resulting configuration."),
-            on('d', "debug", "More information."),
-            on('q', "quiet", "Quiet."),
-            short('F', "Stay in the foreground until the domain is gone."),
-            short('e', "Do not wait in the background for the domain's end."),
-            on(
-                'V',
-                "vncviewer",
-                "Connect to the VNC display (not for PV guests).",
-            ),
-            on(
-                'A',
-                "vncviewer-autopass",
-                "Pass the VNC password on (not for PV guests).",
-            ),
-            long(
-                "ignore-global-affinity-masks",
-                "Ignore global affinity masks.",
-            ),
-        ],
-        run: cmd::create,
-    },
-    Command {
-        name: "list",
-        args: "[Domain]",
-        help: "List information about all/some domains",
-        min_args: 0,
-        flags: &[
-            on('l', "long", "Output all details, as JSON."),
-            on(
-                'v',
-                "verbose",
-                "Print UUIDs, shutdown reasons and security labels.",
-            ),
-            on('Z', "context", "Print security labels."),
-            on('c', "cpupool", "Print the CPU pools."),
-            on('n', "numa", "Print the NUMA node affinities."),
-        ],
-        run: cmd::list,
-    },
-    Command {
-        name: "destroy",
-        args: "[-f] <Domain>",
-        help: "Terminate a domain immediately",
-        min_args: 1,
-        flags: &[short(
-            'f',
-            "Permit destroying domain 0, which only succeeds when it is not the control domain.",
-        )],
-        run: cmd::destroy,
-    },
-    Command {
-        name: "shutdown",
-        args: "[-wF] [-a | <Domain>...]",
-        help: "Issue a shutdown signal to a domain",
-        min_args: 0,
-        flags: &[ALL, WAIT, FALLBACK],
-        run: cmd::shutdown,
-    },
-    Command {
-        name: "reboot",
-        args: "[-wF] [-a | <Domain>...]",
-        help: "Issue a reboot signal to a domain",
-        min_args: 0,
-        flags: &[ALL, WAIT, FALLBACK],
-        run: cmd::reboot,
-    },
-    Command {
-        name: "pause",
-        args: "<Domain>...",
-        help: "Pause execution of a domain",
-        min_args: 1,
-        flags: &[],
-        run: cmd::pause,
-    },
-    Command {
-        name: "unpause",
-        args: "<Domain>...",
-        help: "Unpause a paused domain",
-        min_args: 1,
-        flags: &[],
-        run: cmd::unpause,
-    },
-    Command {
-        name: "console",
-        args: "<Domain>",
-        help: "Attach to domain's console",
-        min_args: 1,
-        flags: &[
-            val('t', Some("type"), "TYPE", "Console type: pv or serial."),
-            val('n', Some("num"), "NUM", "Console number."),
-            val(
-                'e',
-                Some("escape"),
-                "CHAR",
-                "Key that leaves the console: a character, or ^ and a letter; ^] if absent.",
-            ),
-            long("start-notify-fd", "Accepted for compatibility."),
-        ],
-        run: cmd::console,
-    },
-    Command {
-        name: "info",
-        args: "[-n]",
-        help: "Get information about Xen host",
-        min_args: 0,
-        flags: &[on('n', "numa", "List host NUMA topology information.")],
-        run: cmd::info,
-    },
-    Command {
-        name: "dmesg",
-        args: "[-c]",
-        help: "Read and/or clear dmesg buffer",
-        min_args: 0,
-        flags: &[on(
-            'c',
-            "clear",
-            "Clear dmesg buffer as well as printing it.",
-        )],
-        run: cmd::dmesg,
-    },
-    Command {
-        name: "debug-keys",
-        args: "<Keys>",
-        help: "Send debug keys to Xen",
-        min_args: 1,
-        flags: &[],
-        run: cmd::debug_keys,
-    },
-    Command {
-        name: "domid",
-        args: "<DomainName>",
-        help: "Convert a domain name to domain id",
-        min_args: 1,
-        flags: &[],
-        run: cmd::domid,
-    },
-    Command {
-        name: "domname",
-        args: "<DomainId>",
-        help: "Convert a domain id to domain name",
-        min_args: 1,
-        flags: &[],
-        run: cmd::domname,
-    },
-    Command {
-        name: "rename",
-        args: "<Domain> <NewDomainName>",
-        help: "Rename a domain",
-        min_args: 2,
-        flags: &[],
-        run: cmd::rename,
-    },
-    Command {
-        name: "uptime",
-        args: "[-s] [Domain...]",
-        help: "Print uptime for all/some domains",
-        min_args: 0,
-        flags: &[on(
-            's',
-            "short",
-            "One line for each, like the host's uptime command.",
-        )],
-        run: cmd::uptime,
-    },
-    Command {
-        name: "vcpu-list",
-        args: "[Domain, ...]",
-        help: "List the VCPUs for all/some domains",
-        min_args: 0,
-        flags: &[],
-        run: cmd::vcpu_list,
-    },
-    Command {
-        name: "vcpu-set",
-        args: "[option] <Domain> <vCPUs>",
-        help: "Set the number of active VCPUs allowed for the domain",
-        min_args: 2,
-        flags: &[on(
-            'i',
-            "ignore-host",
-            "Don't limit the number of vcpus to the host's CPUs.",
-        )],
-        run: cmd::vcpu_set,
-    },
-    Command {
-        name: "mem-max",
-        args: "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",
-        help: "Set the maximum amount reservation for a domain",
-        min_args: 2,
-        flags: &[],
-        run: cmd::mem_max,
-    },
-    Command {
-        name: "mem-set",
-        args: "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",
-        help: "Set the current memory usage for a domain",
-        min_args: 2,
-        flags: &[],
-        run: cmd::mem_set,
-    },
-    Command {
-        name: "vm-list",
-        args: "",
-        help: "List guest domains, excluding dom0, stubdoms, etc.",
-        min_args: 0,
-        flags: &[],
-        run: cmd::vm_list,
-    },
-    Command {
-        name: "help",
-        args: "[Command]",
-        help: "Print help for all commands or one",
-        min_args: 0,
-        flags: &[],
-        run: cmd::help,
-    },
-    Command {
-        name: "init-dom0",
-        args: "",
-        help: "",
-        min_args: 0,
-        flags: &[],
-        run: cmd::init_dom0,
-    },
-    Command {
-        name: "supervise",
-        args: "<Domain>",
-        help: "",
-        min_args: 1,
-        flags: &[],
-        run: cmd::supervise,
-    },
-];
+pub fn commands() -> impl Iterator<Item = &'static Command> + Clone {
+    FAMILIES.iter().copied().flatten()
+}
 
 /// Looks a verb up, by its whole name or by a beginning that fits one only.
 pub fn find(verb: &str) -> Result<&'static Command, String> {
-    if let Some(c) = COMMANDS.iter().find(|c| c.name == verb) {
+    if let Some(c) = commands().find(|c| c.name == verb) {
         return Ok(c);
     }
-    let visible = || COMMANDS.iter().filter(|c| !c.hidden());
+    let visible = || commands().filter(|c| !c.hidden());
     let fitting: Vec<_> = visible().filter(|c| c.name.starts_with(verb)).collect();
     if let ([one], false) = (&fitting[..], verb.is_empty()) {
         return Ok(one);
@@ -372,7 +128,7 @@ pub fn overview(program: &str) -> String {
     let mut text = format!(
         "Usage {program} [-vfNtT] <subcommand> [args]\n\n{program} full list of subcommands:\n\n"
     );
-    for c in COMMANDS.iter().filter(|c| !c.hidden()) {
+    for c in commands().filter(|c| !c.hidden()) {
         text.push_str(&format!(" {:<19} {}\n", c.name, c.help));
     }
     text
@@ -403,9 +159,9 @@ mod tests {
 
     #[test]
     fn the_table_is_sound() {
-        for (i, c) in COMMANDS.iter().enumerate() {
+        for (i, c) in commands().enumerate() {
             assert!(
-                COMMANDS[i + 1..].iter().all(|o| o.name != c.name),
+                commands().skip(i + 1).all(|o| o.name != c.name),
                 "{} twice",
                 c.name
             );

@@ -1,0 +1,5 @@
+//! Verbs about disks, interfaces and other devices of domains.
+use super::Command;
+
+/// The verbs.
+pub const COMMANDS: &[Command] = &[];
