@@ -7,6 +7,7 @@
 
 mod cmd;
 pub mod ctx;
+pub mod docs;
 pub mod opts;
 pub mod output;
 pub mod table;

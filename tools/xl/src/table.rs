@@ -95,6 +95,15 @@ const fn val(
     }
 }
 
+/// Options before the verb.
+pub const GLOBAL_OPTIONS: &[(&str, &str)] = &[
+    ("-v", "Say more; repeat it for still more."),
+    ("-N", "Dry run: say what would be done, and do nothing."),
+    ("-f", "Force: go on where it would rather not."),
+    ("-t", "Show progress with carriage returns."),
+    ("-T", "Show the time and the process id with each message."),
+];
+
 /// Every verb, by family.
 const FAMILIES: &[&[Command]] = &[
     domain::COMMANDS,

@@ -82,6 +82,18 @@ pub fn help(ctx: &Ctx, args: &Parsed) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `xl docs`
+pub fn docs(_: &Ctx, args: &Parsed) -> Outcome {
+    let wanted = args.operand(0);
+    match crate::docs::DOCS.iter().find(|d| d.0 == wanted) {
+        Some((_, text)) => {
+            print!("{}", text());
+            Ok(ExitCode::SUCCESS)
+        }
+        None => crate::ctx::fail(format!("there is no \"{wanted}\": man, cfg or completion")),
+    }
+}
+
 /// `xl --version`
 pub fn version(ctx: &Ctx) -> Outcome {
     println!("{} {} (Corten)", ctx.program, env!("CARGO_PKG_VERSION"));

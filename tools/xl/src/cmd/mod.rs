@@ -13,7 +13,7 @@ mod vcpu;
 pub use console::console;
 pub use create::create;
 pub use domain::{destroy, domid, domname, pause, rename, unpause};
-pub use host::{debug_keys, dmesg, help, info, init_dom0, version};
+pub use host::{debug_keys, dmesg, docs, help, info, init_dom0, version};
 pub use list::{list, vm_list};
 pub use memory::{mem_max, mem_set};
 pub use shutdown::{reboot, shutdown};

@@ -41,6 +41,14 @@ pub const COMMANDS: &[Command] = &[
         run: cmd::help,
     },
     Command {
+        name: "docs",
+        args: "man|cfg|completion",
+        help: "",
+        min_args: 1,
+        flags: &[],
+        run: cmd::docs,
+    },
+    Command {
         name: "init-dom0",
         args: "",
         help: "",
