@@ -2,9 +2,11 @@
 use crate::table::{Command, Flag, GLOBAL_OPTIONS, commands};
 use libxl::cfg::keys::{KEYS, Key, Status, Type};
 
+/// Writes one of them.
+pub type Writer = fn() -> String;
+
 /// What can be printed: its name for `xl docs`, and its text.
-pub const DOCS: &[(&str, fn() -> String)] =
-    &[("man", man), ("cfg", cfg), ("completion", completion)];
+pub const DOCS: &[(&str, Writer)] = &[("man", man), ("cfg", cfg), ("completion", completion)];
 
 /// Text as troff takes it literally.
 fn escape(text: &str) -> String {
