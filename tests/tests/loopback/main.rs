@@ -54,9 +54,8 @@ impl Here {
 
     fn host(&self) -> Host<'_> {
         Host {
-            hv: &self.xc,
-            xs: &self.xs,
             state_dir: self.dir.clone(),
+            ..Host::new(&self.xc, &self.xs)
         }
     }
 

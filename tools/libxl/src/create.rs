@@ -37,7 +37,7 @@ impl<'a> Host<'a> {
             resolve(&config.cpus, "cpus")?,
             resolve(&config.cpus_soft, "cpus_soft")?,
         );
-        crate::backend::check(self, config)?;
+        crate::device::check(self, config)?;
         let image = self.hv.load(&PvParams {
             kernel: config.kernel.clone(),
             ramdisk: config.ramdisk.clone(),
@@ -142,7 +142,7 @@ impl Prepared<'_> {
         host.xs
             .introduce(dom.0, built.store_mfn.0, store_port.0)
             .during(|| format!("introducing {dom} to the xenstore"))?;
-        crate::backend::attach_all(host, dom, config)
+        crate::device::attach_all(host, dom, config)
     }
 }
 

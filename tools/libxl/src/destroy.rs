@@ -1,5 +1,5 @@
 //! Removing a domain and every trace of it.
-use crate::{Error, Host, Result, StoreContext, Uuid, backend, nodes};
+use crate::{Error, Host, Result, StoreContext, Uuid, device, nodes};
 use xen_abi::DomId;
 
 impl Host<'_> {
@@ -32,7 +32,7 @@ impl Host<'_> {
         };
         // Paused first: a running guest would see its devices go.
         let _ = self.hv.pause_domain(dom);
-        note(backend::detach_all(self, dom));
+        note(device::detach_all(self, dom));
         match self.hv.destroy_domain(dom) {
             Err(e) if !e.is_no_such_domain() => note(Err(e.into())),
             _ => {}

@@ -1,5 +1,5 @@
 //! Disk specifications: `target, format, vdev, access`, by position or by key, with xend's old prefixes.
-use crate::device::VirtualDevice;
+use crate::VirtualDevice;
 
 /// How the image is laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -137,6 +137,10 @@ pub struct Host<'a> {
     pub xs: &'a dyn Xenstore,
     /// Where domains' configurations are kept: `/var/lib/xen`.
     pub state_dir: PathBuf,
+    /// Where the kernel shows its devices: `/sys`.
+    pub sys_dir: PathBuf,
+    /// How long others may take.
+    pub limits: crate::Limits,
 }
 
 impl<'a> Host<'a> {
@@ -146,6 +150,8 @@ impl<'a> Host<'a> {
             hv,
             xs,
             state_dir: "/var/lib/xen".into(),
+            sys_dir: "/sys".into(),
+            limits: crate::Limits::default(),
         }
     }
 

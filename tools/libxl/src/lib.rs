@@ -3,11 +3,10 @@
 //! * [`cfg`] reads configuration files, [`DomainConfig`] gives them meaning.
 //! * [`Host`] is a machine to work on: a [`Hypervisor`] and a [`Xenstore`]. Its methods are in `create`, `destroy`,
 //!   `lifecycle`, `supervise`; [`Host::prepare`] checks everything before [`Prepared::create`] changes anything.
-//! * `nodes` knows the xenstore's layout, `backend` connects disks and interfaces, `json` prints `xl list -l`.
+//! * `nodes` knows the xenstore's layout, `device` connects disks and interfaces, `json` prints `xl list -l`.
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
-mod backend;
 pub mod cfg;
 mod config;
 mod cpulist;
@@ -17,21 +16,24 @@ mod device;
 mod disk;
 mod error;
 mod host;
+mod hotplug;
 mod json;
 mod lifecycle;
 pub mod nodes;
 mod supervise;
 pub mod userdata;
 mod uuid;
+mod vdev;
 mod vif;
 
 pub use config::{Action, Actions, DomainConfig};
 pub use cpulist::{CpuList, format as format_cpus};
 pub use create::Prepared;
-pub use device::VirtualDevice;
+pub use device::{Handle, Limits};
 pub use disk::{Disk, Format};
 pub use error::{Error, Result, StoreContext};
 pub use host::{Host, Hypervisor, Image, Xenstore};
 pub use supervise::Outcome;
 pub use uuid::Uuid;
+pub use vdev::VirtualDevice;
 pub use vif::{Mac, Vif};

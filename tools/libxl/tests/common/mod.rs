@@ -1,9 +1,10 @@
 //! A machine of a few lines: domains in a list, nodes in a map, and a fault that strikes when told to.
 use libxl::cfg::{Diagnostics, parse};
-use libxl::{DomainConfig, Host, Hypervisor, Image, Xenstore};
+use libxl::{DomainConfig, Host, Hypervisor, Image, Limits, Xenstore};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 use xen_abi::{DomId, Errno, Gfn, GrantRef, Mfn, Port, VcpuId};
 use xenctrl::{CpuMap, CreateDomain, DomainInfo, DomainState, PhysInfo, ShutdownReason, VcpuInfo};
 use xenguest::{BuildResult, BuildTarget, PvParams};
@@ -48,6 +49,14 @@ impl Machine {
             hv: self,
             xs: self,
             state_dir: dir.0.clone(),
+            // Nothing of this machine's: the tests bring their own.
+            sys_dir: dir.0.join("sys"),
+            limits: Limits {
+                backend: Duration::from_millis(300),
+                hotplug: Duration::from_millis(500),
+                detach: Duration::from_millis(200),
+                release: Duration::from_millis(50),
+            },
         }
     }
 
