@@ -12,7 +12,7 @@ use xendev::{SharedMem, SharedMemExt};
 const VERSIONS: std::ops::RangeInclusive<u32> = 0x15..=0x18;
 
 impl Xenctrl {
-    fn domctl(&self, op: &mut Domctl) -> Result<i64, Errno> {
+    pub(crate) fn domctl(&self, op: &mut Domctl) -> Result<i64, Errno> {
         self.versioned(0, VERSIONS, |version| {
             op.interface_version = version;
             let buf = self.alloc(size_of::<Domctl>())?;
@@ -207,8 +207,31 @@ impl Xenctrl {
         hard: Option<&CpuMap>,
         soft: Option<&CpuMap>,
     ) -> Result<()> {
+        self.put_affinity(dom, vcpu, hard, soft, 0)
+    }
+
+    /// The same, also where the domain's kernel pinned the vcpu itself.
+    pub fn force_vcpu_affinity(
+        &self,
+        dom: DomId,
+        vcpu: VcpuId,
+        hard: Option<&CpuMap>,
+        soft: Option<&CpuMap>,
+    ) -> Result<()> {
+        self.put_affinity(dom, vcpu, hard, soft, VCPUAFFINITY_FORCE)
+    }
+
+    fn put_affinity(
+        &self,
+        dom: DomId,
+        vcpu: VcpuId,
+        hard: Option<&CpuMap>,
+        soft: Option<&CpuMap>,
+        force: u32,
+    ) -> Result<()> {
         let none = CpuMap::default();
-        let flags = if hard.is_some() { VCPUAFFINITY_HARD } else { 0 }
+        let flags = force
+            | if hard.is_some() { VCPUAFFINITY_HARD } else { 0 }
             | if soft.is_some() { VCPUAFFINITY_SOFT } else { 0 };
         let (hard, soft) = (hard.unwrap_or(&none), soft.unwrap_or(&none));
         self.affinity_op(SETVCPUAFFINITY, dom, vcpu, flags, hard, soft)

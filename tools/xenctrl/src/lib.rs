@@ -1,23 +1,26 @@
 //! Typed hypervisor calls for the toolstack, over any [`xendev::Hypercall`].
 //!
 //! [`Xenctrl`] is the handle; its methods live in one file per family: `domctl`, `sysctl`, `memory`, `mmu`,
-//! `version`, `evtchn`. Every [`Error`] names operation, object and cause. The versioned families (domctl, sysctl)
+//! `version`, `evtchn`, `sched`, `cpupool`. Every [`Error`] names operation, object and cause. The versioned families (domctl, sysctl)
 //! find out by trying which interface version the hypervisor speaks.
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod cpupool;
 mod domctl;
 mod error;
 mod evtchn;
 mod memory;
 mod mmu;
+mod sched;
 mod sysctl;
 mod types;
 mod version;
 
 pub use error::{Error, Result};
 pub use types::{
-    CpuInfo, CpuMap, CreateDomain, DomainInfo, DomainState, PhysInfo, ShutdownReason, VcpuInfo,
+    CpuInfo, CpuMap, CpuPlace, CpuPool, CreateDomain, DomainInfo, DomainState, NumaNode, PhysInfo,
+    SchedParams, ShutdownReason, VcpuInfo,
 };
 pub use version::XenVersion;
 

@@ -13,7 +13,7 @@ const LIST_BATCH: usize = 256;
 const CONSOLE_CHUNK: usize = 16 * 1024;
 
 impl Xenctrl {
-    fn sysctl(&self, op: &mut Sysctl) -> Result<i64, Errno> {
+    pub(crate) fn sysctl(&self, op: &mut Sysctl) -> Result<i64, Errno> {
         self.versioned(1, VERSIONS, |version| {
             op.interface_version = version;
             let buf = self.alloc(size_of::<Sysctl>())?;

@@ -191,3 +191,45 @@ pub struct PhysInfo {
     pub outstanding_pages: u64,
     pub hw_cap: [u32; 8],
 }
+
+/// A domain's share of the CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SchedParams {
+    /// Its share against others'; 256 is usual.
+    pub weight: u16,
+    /// Most it may use, in percent of one CPU; 0 is no limit.
+    pub cap: u16,
+}
+
+/// A CPU pool.
+#[derive(Clone, Debug)]
+pub struct CpuPool {
+    /// Its number.
+    pub id: u32,
+    /// Its scheduler (`SCHEDULER_*`).
+    pub sched: u32,
+    /// Domains in it.
+    pub domains: u32,
+    /// CPUs in it.
+    pub cpus: CpuMap,
+}
+
+/// Where a CPU is; `u32::MAX` is "not known".
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct CpuPlace {
+    pub core: u32,
+    pub socket: u32,
+    pub node: u32,
+}
+
+/// A memory node, in bytes.
+#[derive(Clone, Debug)]
+pub struct NumaNode {
+    /// Its memory.
+    pub size: u64,
+    /// What is free of it.
+    pub free: u64,
+    /// How far the nodes are from it; 10 is near.
+    pub distances: Vec<u32>,
+}

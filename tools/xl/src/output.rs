@@ -1,6 +1,6 @@
 //! xl's own output formats, as pure functions.
 use std::fmt::Write;
-use xenctrl::{DomainInfo, PhysInfo, ShutdownReason, VcpuInfo, XenVersion};
+use xenctrl::{CpuPlace, DomainInfo, NumaNode, PhysInfo, ShutdownReason, VcpuInfo, XenVersion};
 
 /// Header of `xl list`.
 pub const LIST_HEADER: &str =
@@ -64,6 +64,44 @@ pub fn vcpu_line(name: &str, domid: u16, v: &VcpuInfo, hard: &str, soft: &str) -
         v.vcpu,
         v.cpu_time as f64 / 1e9
     )
+}
+
+/// Header of the lists of weights and caps.
+pub fn sched_header() -> String {
+    format!("{:<33} {:>4} {:>6} {:>4}", "Name", "ID", "Weight", "Cap")
+}
+
+/// One line of them.
+pub fn sched_line(name: &str, domid: u16, weight: u16, cap: u16) -> String {
+    format!("{name:<33} {domid:>4} {weight:>6} {cap:>4}")
+}
+
+/// Nodes of CPUs and memory, as `xl info -n` shows them.
+pub fn topology(places: &[CpuPlace], nodes: &[NumaNode]) -> String {
+    let mut out = String::from("cpu_topology           :\ncpu:    core    socket     node\n");
+    for (cpu, p) in places
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.core != u32::MAX)
+    {
+        let _ = writeln!(
+            out,
+            "{cpu:>3}:    {:>4}     {:>4}     {:>4}",
+            p.core, p.socket, p.node
+        );
+    }
+    out += "device topology        :\ndevice           node\nNo device topology data available\n";
+    out += "numa_info              :\nnode:    memsize    memfree    distances\n";
+    for (i, n) in nodes.iter().enumerate() {
+        let distances: Vec<String> = n.distances.iter().map(u32::to_string).collect();
+        let (size, free) = (n.size >> 20, n.free >> 20);
+        let _ = writeln!(
+            out,
+            "{i:>4}:    {size:>6}     {free:>6}      {}",
+            distances.join(",")
+        );
+    }
+    out
 }
 
 /// The host's names, as `uname` says.
@@ -311,5 +349,36 @@ mod tests {
             " pv hvm hvm_directio pv_directio hap gnttab-v1 gnttab-v2"
         );
         assert_eq!(virt_caps(2), " pv");
+    }
+
+    #[test]
+    fn shares_and_places_as_xl_prints_them() {
+        assert_eq!(
+            sched_header(),
+            "Name                                ID Weight  Cap"
+        );
+        assert_eq!(
+            sched_line("guest", 1, 512, 50),
+            "guest                                1    512   50"
+        );
+        let places = [CpuPlace {
+            core: 1,
+            socket: 0,
+            node: 0,
+        }];
+        let nodes = [NumaNode {
+            size: 2047 << 20,
+            free: 1384 << 20,
+            distances: vec![10],
+        }];
+        let text = topology(&places, &nodes);
+        assert!(
+            text.contains("\n  0:       1        0        0\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\n   0:      2047       1384      10\n"),
+            "{text}"
+        );
     }
 }

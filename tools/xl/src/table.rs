@@ -1,5 +1,6 @@
 //! THE COMMAND TABLE: every verb with its arguments, options, help and function, in a file for each family. Help, man
 //! pages and completion are made from it.
+mod absent;
 mod device;
 mod domain;
 mod host;
@@ -110,6 +111,7 @@ const FAMILIES: &[&[Command]] = &[
     resource::COMMANDS,
     device::COMMANDS,
     host::COMMANDS,
+    absent::COMMANDS,
 ];
 
 /// Every verb, in the order of the help.

@@ -89,9 +89,9 @@ impl<'a> Lexer<'a> {
             return (Token::Eof, pos);
         };
         let token = match c {
-            c if c.is_ascii_alphabetic() || c == '_' => {
-                Token::Ident(self.take_while(|c| c.is_ascii_alphanumeric() || c == '_'))
-            }
+            c if c.is_ascii_alphabetic() || c == '_' => Token::Ident(
+                self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.')),
+            ),
             c if c.is_ascii_digit() || c == '-' => self.number(&pos, diags),
             '"' | '\'' => self.string(c, &pos, diags),
             '+' => {

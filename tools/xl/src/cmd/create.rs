@@ -56,14 +56,33 @@ fn start(c: &Connections, dom: DomId, config: &DomainConfig, args: &Parsed) -> R
     Ok(())
 }
 
+/// Shows findings.
+pub fn report(diags: &Diagnostics) {
+    diags.0.iter().for_each(|d| eprintln!("{d}"));
+}
+
 /// Reads the file and the `key=value` arguments, shows all findings, and gives the result if it can be used.
 fn read_config(args: &Parsed, quiet: bool) -> Result<DomainConfig, Failure> {
-    let (settings, files): (Vec<_>, Vec<_>) = args
-        .operands
+    let mut diags = Diagnostics::default();
+    let config = read_settings(args.value("f"), &args.operands, quiet, &mut diags)?;
+    let result = DomainConfig::from_cfg(&config, &mut diags);
+    if result.is_ok() && !quiet {
+        report(&diags);
+    }
+    Ok(result?)
+}
+
+/// Reads the file, given as option or among the operands, and the operands that are settings.
+pub fn read_settings(
+    file: Option<&str>,
+    operands: &[String],
+    quiet: bool,
+    diags: &mut Diagnostics,
+) -> Result<Cfg, Failure> {
+    let (settings, files): (Vec<_>, Vec<_>) = operands
         .iter()
         .partition(|o| o.contains('=') && !Path::new(o).exists());
-    let mut files: Vec<&str> = args
-        .value("f")
+    let mut files: Vec<&str> = file
         .into_iter()
         .chain(files.iter().map(|f| f.as_str()))
         .collect();
@@ -73,27 +92,22 @@ fn read_config(args: &Parsed, quiet: bool) -> Result<DomainConfig, Failure> {
             files.join(" and ")
         ));
     }
-    let mut diags = Diagnostics::default();
     let mut config = Cfg::default();
     if let Some(file) = files.pop() {
         if !quiet {
             println!("Parsing config from {file}");
         }
         let bytes = std::fs::read(file).or_else(|e| fail(format!("reading {file}: {e}")))?;
-        config = cfg::parse(file, &String::from_utf8_lossy(&bytes), &mut diags);
+        config = cfg::parse(file, &String::from_utf8_lossy(&bytes), diags);
     } else if settings.is_empty() {
         return fail(
             "no configuration: name a file, or give key=value settings (see xl help create)",
         );
     }
     for s in settings {
-        config.merge(cfg::parse_argument(s, &mut diags), &mut diags);
+        config.merge(cfg::parse_argument(s, diags), diags);
     }
-    let result = DomainConfig::from_cfg(&config, &mut diags);
-    if result.is_ok() && !quiet {
-        diags.0.iter().for_each(|d| eprintln!("{d}"));
-    }
-    Ok(result?)
+    Ok(config)
 }
 
 /// Runs `body` while nobody else creates a domain.

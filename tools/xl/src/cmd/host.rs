@@ -23,38 +23,21 @@ pub fn info(ctx: &Ctx, args: &Parsed) -> Outcome {
         version: xc.version()?,
         scheduler: output::scheduler_name(xc.sched_id()?),
         sharing: xc.sharing_pages(),
-        // All CPUs are in the one pool.
-        free_cpus: 0,
+        free_cpus: xc.free_cpus().map_or(0, |m| m.iter().count() as u32),
     };
     let text = output::info(&info);
     if args.has("n") {
         // The topology stands between the machine and the hypervisor.
         let (machine, xen) = text.split_at(text.find("xen_major").unwrap_or(text.len()));
-        print!("{machine}{}{xen}", topology(&info));
+        let places = xc.cpu_places(info.phys.max_cpu_id + 1)?;
+        print!(
+            "{machine}{}{xen}",
+            output::topology(&places, &xc.numa_nodes()?)
+        );
     } else {
         print!("{text}");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// One node with all CPUs; what it does not know is left out.
-fn topology(i: &output::Info) -> String {
-    let mut text = String::from("cpu_topology           :\ncpu:    core    socket     node\n");
-    let (threads, cores) = (
-        i.phys.threads_per_core.max(1),
-        i.phys.cores_per_socket.max(1),
-    );
-    for cpu in 0..i.phys.nr_cpus {
-        let (core, socket) = (cpu / threads % cores, cpu / (threads * cores));
-        text.push_str(&format!(
-            "{cpu:>3}:    {core:>4}     {socket:>4}     {:>4}\n",
-            0
-        ));
-    }
-    let (total, free) = (i.phys.total_pages / 256, i.phys.free_pages / 256);
-    text + &format!(
-        "numa_info              :\nnode:    memsize    memfree    distances\n   0:    {total:>6}     {free:>6}      10\n"
-    )
 }
 
 /// `xl dmesg`

@@ -75,12 +75,24 @@ pub fn list(ctx: &Ctx, args: &Parsed) -> Outcome {
             print!(" {:>16}", "-");
         }
         if args.has("c") {
-            print!("{:>16}", format!("Pool-{}", d.cpupool));
+            print!("{:>16}", super::cpupool::pool_name(&c.xs, d.cpupool));
         }
         if args.has("n") {
-            print!(" any node");
+            print!(" all");
         }
         println!();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `xl claims`
+pub fn claims(ctx: &Ctx, _: &Parsed) -> Outcome {
+    let c = ctx.connect()?;
+    let host = c.host();
+    println!("{}  Claimed", output::LIST_HEADER);
+    for d in c.xc.domains()? {
+        let line = output::list_line(&name_of(&host, d.domid)?, &d);
+        println!("{line} {:>5}", d.outstanding_pages / 256);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -103,7 +115,7 @@ pub fn vm_list(ctx: &Ctx, _: &Parsed) -> Outcome {
     let c = ctx.connect()?;
     let host = c.host();
     println!("UUID                                  ID    name");
-    for d in c.xc.domains()?.iter().filter(|d| d.domid != DomId::DOM0) {
+    for d in c.xc.domains()? {
         println!(
             "{}  {}    {:<30}",
             libxl::Uuid(d.handle),

@@ -1,22 +1,35 @@
 //! One file for each family of verbs.
+mod absent;
+mod config;
 mod console;
+mod cpupool;
 mod create;
 mod domain;
 mod host;
 mod list;
 mod memory;
+mod sched;
 mod shutdown;
+mod signal;
 mod supervise;
 mod uptime;
 mod vcpu;
 
+pub use absent::{no_display, no_passthrough, no_save, not_here};
+pub use config::config_update;
 pub use console::console;
+pub use cpupool::{
+    cpupool_cpu_add, cpupool_cpu_remove, cpupool_create, cpupool_destroy, cpupool_list,
+    cpupool_migrate, cpupool_numa_split, cpupool_rename,
+};
 pub use create::create;
 pub use domain::{destroy, domid, domname, pause, rename, unpause};
 pub use host::{debug_keys, dmesg, docs, help, info, init_dom0, version};
-pub use list::{list, vm_list};
+pub use list::{claims, list, vm_list};
 pub use memory::{mem_max, mem_set};
+pub use sched::{sched_credit, sched_credit2};
 pub use shutdown::{reboot, shutdown};
+pub use signal::{button_press, sysrq, trigger};
 pub use supervise::supervise;
 pub use uptime::uptime;
-pub use vcpu::{vcpu_list, vcpu_set};
+pub use vcpu::{vcpu_list, vcpu_pin, vcpu_set};

@@ -1,5 +1,5 @@
 //! Verbs about the host, its CPU pools and its hypervisor; verbs that are not for people.
-use super::{Command, on};
+use super::{Command, on, val};
 use crate::cmd;
 
 /// The verbs.
@@ -31,6 +31,78 @@ pub const COMMANDS: &[Command] = &[
         min_args: 1,
         flags: &[],
         run: cmd::debug_keys,
+    },
+    Command {
+        name: "cpupool-list",
+        args: "[-c|--cpus] [<CPU Pool>]",
+        help: "List CPU pools on host",
+        min_args: 0,
+        flags: &[on('c', "cpus", "Output the CPUs of each pool.")],
+        run: cmd::cpupool_list,
+    },
+    Command {
+        name: "cpupool-create",
+        args: "[options] [<ConfigFile>] [<key>=<value>...]",
+        help: "Create a new CPU pool",
+        min_args: 0,
+        flags: &[
+            val(
+                'f',
+                Some("defconfig"),
+                "FILE",
+                "Use this configuration file.",
+            ),
+            on('n', "dryrun", "Dry run: print what would be made."),
+        ],
+        run: cmd::cpupool_create,
+    },
+    Command {
+        name: "cpupool-destroy",
+        args: "<CPU Pool>",
+        help: "Deactivates a CPU pool",
+        min_args: 1,
+        flags: &[],
+        run: cmd::cpupool_destroy,
+    },
+    Command {
+        name: "cpupool-rename",
+        args: "<CPU Pool> <new name>",
+        help: "Renames a CPU pool",
+        min_args: 2,
+        flags: &[],
+        run: cmd::cpupool_rename,
+    },
+    Command {
+        name: "cpupool-cpu-add",
+        args: "<CPU Pool> <CPU nr>|node:<node nr>",
+        help: "Adds a CPU to a CPU pool",
+        min_args: 2,
+        flags: &[],
+        run: cmd::cpupool_cpu_add,
+    },
+    Command {
+        name: "cpupool-cpu-remove",
+        args: "<CPU Pool> <CPU nr>|node:<node nr>",
+        help: "Removes a CPU from a CPU pool",
+        min_args: 2,
+        flags: &[],
+        run: cmd::cpupool_cpu_remove,
+    },
+    Command {
+        name: "cpupool-migrate",
+        args: "<Domain> <CPU Pool>",
+        help: "Moves a domain into a CPU pool",
+        min_args: 2,
+        flags: &[],
+        run: cmd::cpupool_migrate,
+    },
+    Command {
+        name: "cpupool-numa-split",
+        args: "",
+        help: "Splits up the machine into one CPU pool per NUMA node",
+        min_args: 0,
+        flags: &[],
+        run: cmd::cpupool_numa_split,
     },
     Command {
         name: "help",

@@ -1,5 +1,5 @@
 //! Verbs about what domains have: vcpus, memory, shares of the CPUs.
-use super::{Command, on};
+use super::{Command, long, on, val};
 use crate::cmd;
 
 /// The verbs.
@@ -39,5 +39,111 @@ pub const COMMANDS: &[Command] = &[
         min_args: 2,
         flags: &[],
         run: cmd::mem_set,
+    },
+    Command {
+        name: "vcpu-pin",
+        args: "[option] <Domain> <VCPU|all> <Hard affinity|-|all> [Soft affinity|-|all]",
+        help: "Set which CPUs a VCPU can use",
+        min_args: 3,
+        flags: &[
+            on('f', "force", "Undo an override pinning done by the kernel."),
+            long(
+                "ignore-global-affinity-masks",
+                "Ignore global masks in xl.conf.",
+            ),
+        ],
+        run: cmd::vcpu_pin,
+    },
+    Command {
+        name: "sched-credit",
+        args: "[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]] [-s [-t TSLICE] [-r RATELIMIT]] [-p CPUPOOL]",
+        help: "Get/set credit scheduler parameters",
+        min_args: 0,
+        flags: &[
+            val('d', Some("domain"), "DOMAIN", "Domain to show or change."),
+            val(
+                'w',
+                Some("weight"),
+                "WEIGHT",
+                "Weight, 1 to 65535; 256 is usual.",
+            ),
+            val(
+                'c',
+                Some("cap"),
+                "CAP",
+                "Cap in percent of one CPU; 0 is none.",
+            ),
+            on(
+                's',
+                "schedparam",
+                "Show or change the scheduler's own parameters.",
+            ),
+            val(
+                't',
+                Some("tslice_ms"),
+                "TSLICE",
+                "Time slice in milliseconds.",
+            ),
+            val(
+                'r',
+                Some("ratelimit_us"),
+                "RLIMIT",
+                "Rate limit in microseconds.",
+            ),
+            val(
+                'p',
+                Some("cpupool"),
+                "CPUPOOL",
+                "Restrict the output to this CPU pool.",
+            ),
+        ],
+        run: cmd::sched_credit,
+    },
+    Command {
+        name: "sched-credit2",
+        args: "[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]] [-s [-r RATELIMIT]] [-p CPUPOOL]",
+        help: "Get/set credit2 scheduler parameters",
+        min_args: 0,
+        flags: &[
+            val('d', Some("domain"), "DOMAIN", "Domain to show or change."),
+            val(
+                'w',
+                Some("weight"),
+                "WEIGHT",
+                "Weight, 1 to 65535; 256 is usual.",
+            ),
+            val(
+                'c',
+                Some("cap"),
+                "CAP",
+                "Cap in percent of one CPU; 0 is none.",
+            ),
+            on(
+                's',
+                "schedparam",
+                "Show or change the scheduler's own parameters.",
+            ),
+            val(
+                'r',
+                Some("ratelimit_us"),
+                "RLIMIT",
+                "Rate limit in microseconds.",
+            ),
+            val(
+                'p',
+                Some("cpupool"),
+                "CPUPOOL",
+                "Restrict the output to this CPU pool.",
+            ),
+        ],
+        run: cmd::sched_credit2,
+    },
+    Command {
+        name: "claims",
+        args: "",
+        help: "List outstanding claim information about all domains",
+        min_args: 0,
+        flags: &[],
+        run: cmd::claims,
     },
 ];

@@ -1,0 +1,78 @@
+//! `sysrq`, `trigger` and `button-press`: keys and buttons of a domain.
+use crate::ctx::{Ctx, Failure, fail, find};
+use crate::opts::Parsed;
+use std::process::ExitCode;
+use xen_abi::VcpuId;
+use xen_abi::domctl as dc;
+use xenstore::Store;
+
+type Outcome = Result<ExitCode, Failure>;
+
+/// Names of the triggers.
+const TRIGGERS: &[(&str, u32)] = &[
+    ("nmi", dc::SENDTRIGGER_NMI),
+    ("reset", dc::SENDTRIGGER_RESET),
+    ("init", dc::SENDTRIGGER_INIT),
+    ("power", dc::SENDTRIGGER_POWER),
+    ("sleep", dc::SENDTRIGGER_SLEEP),
+];
+
+/// `xl sysrq`
+pub fn sysrq(ctx: &Ctx, args: &Parsed) -> Outcome {
+    let c = ctx.connect()?;
+    let dom = find(&c.host(), args.operand(0))?;
+    let key = args.operand(1);
+    if key.len() != 1 {
+        return fail(format!(
+            "\"{key}\" is not a sysrq: it is one letter, such as h"
+        ));
+    }
+    let path = format!("/local/domain/{}/control/sysrq", dom.0);
+    match c.xs.write(&path, key) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(e) => fail(format!("writing {path}: {e}")),
+    }
+}
+
+fn send(ctx: &Ctx, args: &Parsed, name: &str) -> Outcome {
+    let Some((_, number)) = TRIGGERS.iter().find(|t| t.0 == name) else {
+        let names: Vec<_> = TRIGGERS.iter().map(|t| t.0).collect();
+        return fail(format!(
+            "Invalid trigger \"{name}\": it is one of {}",
+            names.join(", ")
+        ));
+    };
+    let c = ctx.connect()?;
+    let host = c.host();
+    let dom = find(&host, args.operand(0))?;
+    let vcpu = match args.operands.get(2) {
+        None => 0,
+        Some(v) => match v.parse() {
+            Ok(v) => v,
+            Err(_) => return fail(format!("\"{v}\" is not a vcpu's number")),
+        },
+    };
+    if !host.info(dom)?.state.hvm && *number != dc::SENDTRIGGER_NMI {
+        return fail(format!(
+            "{dom} is a PV guest and has no {name} button; use xl shutdown, xl reboot or xl destroy"
+        ));
+    }
+    c.xc.send_trigger(dom, *number, VcpuId(vcpu))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `xl trigger`
+pub fn trigger(ctx: &Ctx, args: &Parsed) -> Outcome {
+    send(ctx, args, args.operand(1))
+}
+
+/// `xl button-press`
+pub fn button_press(ctx: &Ctx, args: &Parsed) -> Outcome {
+    eprintln!("WARNING: \"button-press\" is deprecated. Please use \"trigger\"");
+    match args.operand(1) {
+        name @ ("power" | "sleep") => send(ctx, args, name),
+        other => Err(Failure::Message(format!(
+            "{other} is an invalid button identifier"
+        ))),
+    }
+}

@@ -1,0 +1,324 @@
+//! `/etc/xen/xl.conf`: settings of xl itself, in the grammar of domains' configurations.
+use crate::ctx::{Failure, fail};
+use libxl::CpuList;
+use libxl::cfg::{self, Cfg, Diagnostics, Setting};
+use std::path::PathBuf;
+use xen_abi::DomId;
+use xenctrl::CpuMap;
+
+/// Where it is.
+const FILE: &str = "/etc/xen/xl.conf";
+
+/// Every key that the file may have.
+const KEYS: &[&str] = &[
+    "autoballoon",
+    "run_hotplug_scripts",
+    "lockfile",
+    "max_grant_frames",
+    "max_maptrack_frames",
+    "vif.default.script",
+    "vif.default.bridge",
+    "vif.default.backend",
+    "vif.default.gatewaydev",
+    "vifscript",
+    "defaultbridge",
+    "defaultgatewaydev",
+    "output_format",
+    "blkdev_start",
+    "claim_mode",
+    "remus.default.netbufscript",
+    "colo.default.proxyscript",
+    "vm.cpumask",
+    "vm.hvm.cpumask",
+    "vm.pv.cpumask",
+    "domid_policy",
+];
+
+/// Whether dom0 gives memory to new domains.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AutoBalloon {
+    /// Unless `dom0_mem` fixes its size.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What the file says; `Default` is what holds without it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct XlConf {
+    pub autoballoon: AutoBalloon,
+    pub lockfile: PathBuf,
+    pub claim_mode: bool,
+    pub run_hotplug_scripts: bool,
+    pub sxp: bool,
+    pub max_grant_frames: Option<i64>,
+    pub max_maptrack_frames: Option<i64>,
+    pub blkdev_start: Option<String>,
+    pub vif_script: Option<String>,
+    pub vif_bridge: Option<String>,
+    pub vif_backend: Option<String>,
+    pub vif_gatewaydev: Option<String>,
+    pub reuse_domids: bool,
+    cpumask: Option<CpuList>,
+    cpumask_hvm: Option<CpuList>,
+    cpumask_pv: Option<CpuList>,
+}
+
+impl Default for XlConf {
+    fn default() -> Self {
+        XlConf {
+            autoballoon: AutoBalloon::Auto,
+            lockfile: "/run/lock/xl".into(),
+            claim_mode: true,
+            run_hotplug_scripts: true,
+            sxp: false,
+            max_grant_frames: None,
+            max_maptrack_frames: None,
+            blkdev_start: None,
+            vif_script: None,
+            vif_bridge: None,
+            vif_backend: None,
+            vif_gatewaydev: None,
+            reuse_domids: false,
+            cpumask: None,
+            cpumask_hvm: None,
+            cpumask_pv: None,
+        }
+    }
+}
+
+/// Reads the file. What is wrong in it is reported and has no effect: xl goes on.
+pub fn read() -> XlConf {
+    let Ok(bytes) = std::fs::read(FILE) else {
+        return XlConf::default();
+    };
+    let (conf, diags) = parse(FILE, &String::from_utf8_lossy(&bytes));
+    diags.0.iter().for_each(|d| eprintln!("{d}"));
+    conf
+}
+
+/// Reads its text.
+pub fn parse(file: &str, text: &str) -> (XlConf, Diagnostics) {
+    let mut diags = Diagnostics::default();
+    let cfg = cfg::parse(file, text, &mut diags);
+    for s in &cfg.settings {
+        if !KEYS.contains(&s.key.as_str()) {
+            let d = diags.warn(&s.pos, format!("unknown key \"{}\" is ignored", s.key));
+            if let Some(near) = cfg::keys::nearest(&s.key, KEYS.iter().copied()) {
+                d.help(format!("did you mean \"{near}\"?"));
+            }
+        }
+    }
+    let mut reader = Reader { cfg: &cfg, diags };
+    (reader.read(), reader.diags)
+}
+
+struct Reader<'a> {
+    cfg: &'a Cfg,
+    diags: Diagnostics,
+}
+
+impl Reader<'_> {
+    fn read(&mut self) -> XlConf {
+        let d = XlConf::default();
+        let either = |r: &Self, new: &str, old: &str| r.text(new).or_else(|| r.text(old));
+        XlConf {
+            autoballoon: self.autoballoon(),
+            lockfile: self.text("lockfile").map_or(d.lockfile, PathBuf::from),
+            claim_mode: self.flag("claim_mode", true),
+            run_hotplug_scripts: self.flag("run_hotplug_scripts", true),
+            sxp: self.word("output_format", &["json", "sxp"]) == Some(1),
+            max_grant_frames: self.number("max_grant_frames"),
+            max_maptrack_frames: self.number("max_maptrack_frames"),
+            blkdev_start: self.text("blkdev_start"),
+            vif_script: either(self, "vif.default.script", "vifscript"),
+            vif_bridge: either(self, "vif.default.bridge", "defaultbridge"),
+            vif_backend: self.text("vif.default.backend"),
+            vif_gatewaydev: either(self, "vif.default.gatewaydev", "defaultgatewaydev"),
+            reuse_domids: self.word("domid_policy", &["xen", "libxl"]) == Some(0),
+            cpumask: self.cpus("vm.cpumask"),
+            cpumask_hvm: self.cpus("vm.hvm.cpumask"),
+            cpumask_pv: self.cpus("vm.pv.cpumask"),
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<Setting> {
+        self.cfg.get(key).cloned()
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.get(key)
+            .and_then(|s| s.value.as_str().map(str::to_string))
+    }
+
+    fn wrong(&mut self, s: &Setting, wanted: &str) {
+        self.diags.error(
+            &s.value.pos,
+            format!("\"{}\" takes {wanted}; its default is used", s.key),
+        );
+    }
+
+    fn number(&mut self, key: &str) -> Option<i64> {
+        let s = self.get(key)?;
+        let n = s.value.as_int().filter(|n| (0..=1 << 20).contains(n));
+        if n.is_none() {
+            self.wrong(&s, "a number");
+        }
+        n
+    }
+
+    fn flag(&mut self, key: &str, default: bool) -> bool {
+        let Some(s) = self.get(key) else {
+            return default;
+        };
+        match s.value.as_int() {
+            Some(n @ 0..=1) => n == 1,
+            _ => {
+                self.wrong(&s, "0 or 1");
+                default
+            }
+        }
+    }
+
+    fn word(&mut self, key: &str, words: &[&str]) -> Option<usize> {
+        let s = self.get(key)?;
+        let found = s
+            .value
+            .as_str()
+            .and_then(|t| words.iter().position(|w| *w == t));
+        if found.is_none() {
+            self.wrong(&s, &words.join(" or "));
+        }
+        found
+    }
+
+    fn autoballoon(&mut self) -> AutoBalloon {
+        let Some(s) = self.get("autoballoon") else {
+            return AutoBalloon::Auto;
+        };
+        match s.value.as_str().unwrap_or_default() {
+            "auto" => AutoBalloon::Auto,
+            "on" | "1" => AutoBalloon::On,
+            "off" | "0" => AutoBalloon::Off,
+            _ => {
+                self.wrong(&s, "auto, on or off");
+                AutoBalloon::Auto
+            }
+        }
+    }
+
+    fn cpus(&mut self, key: &str) -> Option<CpuList> {
+        let s = self.get(key)?;
+        let words: Vec<&str> = match s.value.as_list() {
+            Some(l) => l.iter().filter_map(|v| v.as_str()).collect(),
+            None => s.value.as_str().into_iter().collect(),
+        };
+        match CpuList::parse(&words.join(",")) {
+            Ok(l) => Some(l),
+            Err(e) => {
+                self.wrong(&s, &e);
+                None
+            }
+        }
+    }
+}
+
+impl XlConf {
+    /// Takes the CPUs that guests may not use out of affinities.
+    pub fn mask(
+        &self,
+        dom: DomId,
+        hvm: bool,
+        max: u32,
+        hard: &mut Option<CpuMap>,
+        soft: &mut Option<CpuMap>,
+    ) -> Result<(), Failure> {
+        let kind = if hvm {
+            &self.cpumask_hvm
+        } else {
+            &self.cpumask_pv
+        };
+        if dom == DomId::DOM0 {
+            return Ok(());
+        }
+        for list in [&self.cpumask, kind].into_iter().flatten() {
+            let Ok(allowed) = list.resolve(max) else {
+                continue;
+            };
+            for map in [&mut *hard, &mut *soft].into_iter().flatten() {
+                map.0.iter_mut().zip(&allowed.0).for_each(|(m, a)| *m &= a);
+                if map.iter().next().is_none() {
+                    return fail(format!(
+                        "{FILE} leaves {dom} none of these CPUs (vm.cpumask)"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_and_debians_file() {
+        let (c, d) = parse(
+            "xl.conf",
+            "#autoballoon=\"auto\"\nclaim_mode=1\nvif.default.bridge=\"br0\"\nlockfile=\"/run/x\"\n",
+        );
+        assert!(d.0.is_empty(), "{:?}", d.0);
+        assert_eq!(c.autoballoon, AutoBalloon::Auto);
+        assert_eq!(
+            (c.vif_bridge.as_deref(), c.lockfile),
+            (Some("br0"), PathBuf::from("/run/x"))
+        );
+        let (c, _) = parse(
+            "xl.conf",
+            "autoballoon=0\nclaim_mode=0\noutput_format=\"sxp\"\n",
+        );
+        assert!(c.autoballoon == AutoBalloon::Off && !c.claim_mode && c.sxp);
+    }
+
+    #[test]
+    fn mistakes_are_named_and_have_no_effect() {
+        let (c, d) = parse("xl.conf", "autobaloon=1\nclaim_mode=2\nvm.cpumask=\"x\"\n");
+        let d: Vec<String> = d.0.iter().map(ToString::to_string).collect();
+        assert!(c.claim_mode && c.cpumask.is_none());
+        assert_eq!(
+            d[0],
+            "xl.conf:1:1: warning: unknown key \"autobaloon\" is ignored (did you mean \"autoballoon\"?)"
+        );
+        assert_eq!(
+            d[1],
+            "xl.conf:2:12: error: \"claim_mode\" takes 0 or 1; its default is used"
+        );
+        assert!(
+            d[2].starts_with("xl.conf:3:12: error: \"vm.cpumask\" takes"),
+            "{}",
+            d[2]
+        );
+    }
+
+    #[test]
+    fn masks_apply_to_guests() {
+        let (c, _) = parse("xl.conf", "vm.cpumask=\"0-1\"\nvm.pv.cpumask=\"1-3\"\n");
+        let (mut hard, mut soft) = (Some(CpuMap::full(4)), None);
+        c.mask(DomId(1), false, 3, &mut hard, &mut soft).unwrap();
+        assert_eq!(hard.unwrap().iter().collect::<Vec<_>>(), [1]);
+        let mut only_zero = CpuMap::empty(4);
+        only_zero.set(0);
+        assert!(
+            c.mask(DomId(1), false, 3, &mut Some(only_zero.clone()), &mut None)
+                .is_err()
+        );
+        assert!(
+            c.mask(DomId::DOM0, false, 3, &mut Some(only_zero), &mut None)
+                .is_ok()
+        );
+    }
+}
