@@ -1,6 +1,6 @@
 //! [`DomainConfig`]: what a configuration means, checked as far as that is possible without looking at the host.
 use crate::cfg::{Cfg, Diagnostics, Pos, Setting, Value, ValueKind, keys};
-use crate::{CpuList, Disk, Error, Result, Uuid, Vif};
+use crate::{Bootloader, CpuList, Disk, Error, Result, Uuid, Vif};
 use std::path::PathBuf;
 
 /// What happens when a domain shuts down.
@@ -68,7 +68,9 @@ impl Default for Actions {
 pub struct DomainConfig {
     pub name: String,
     pub uuid: Uuid,
+    /// Empty if only a boot loader knows.
     pub kernel: PathBuf,
+    pub bootloader: Option<Bootloader>,
     pub ramdisk: Option<PathBuf>,
     pub cmdline: String,
     /// Memory at start, KiB.
@@ -134,10 +136,14 @@ impl Reader<'_> {
     fn read(&mut self) -> Option<DomainConfig> {
         self.guest_type();
         let name = self.name();
-        let kernel = self.required(
-            "kernel",
-            "PV guests need one; give the path of a kernel in this host",
-        );
+        let bootloader = self.bootloader();
+        let kernel = match &bootloader {
+            Some(_) => Some(self.text("kernel").unwrap_or_default()),
+            None => self.required(
+                "kernel",
+                "PV guests need one; give the path of a kernel in this host, or a bootloader",
+            ),
+        };
         let memory = self.number("memory", MIN_MEMORY..=1 << 34);
         if self.cfg.get("memory").is_none() {
             self.missing("memory", "give it in MiB");
@@ -169,6 +175,7 @@ impl Reader<'_> {
             name: name?,
             uuid,
             kernel: kernel?.into(),
+            bootloader,
             ramdisk: self
                 .text("ramdisk")
                 .filter(|r| !r.is_empty())
@@ -244,6 +251,21 @@ impl Reader<'_> {
             );
         }
         Some(n)
+    }
+
+    fn bootloader(&self) -> Option<Bootloader> {
+        let program = self.text("bootloader").filter(|b| !b.is_empty())?;
+        let value = self.value("bootloader_args").map(|s| &s.value);
+        // A string is words, a list is taken as it is.
+        let args = match value.map(|v| (v.as_str(), v.as_list())) {
+            Some((Some(words), _)) => words.split_whitespace().map(str::to_string).collect(),
+            Some((_, Some(list))) => list
+                .iter()
+                .filter_map(|v| v.as_str().map(str::to_string))
+                .collect(),
+            _ => vec![],
+        };
+        Some(Bootloader { program, args })
     }
 
     fn guest_type(&mut self) {
@@ -444,7 +466,7 @@ mod tests {
                 "g.cfg:10:1: warning: unknown key \"colour\" is ignored",
                 "g.cfg:5:6: error: this type of guest is not supported yet (this release starts PV guests; take type = \"pv\")",
                 "g.cfg:1:6: error: a name has no slashes and no control characters",
-                "g.cfg:1:1: error: \"kernel\" is missing (PV guests need one; give the path of a kernel in this host)",
+                "g.cfg:1:1: error: \"kernel\" is missing (PV guests need one; give the path of a kernel in this host, or a bootloader)",
                 "g.cfg:2:8: error: \"memory\" is 0, outside 4 to 17179869184",
                 "g.cfg:4:7: error: \"vcpus\" is 0, outside 1 to 512",
                 "g.cfg:6:6: error: \"x\" is not a UUID (32 hexadecimal digits)",

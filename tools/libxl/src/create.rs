@@ -1,6 +1,8 @@
 //! Creating a domain: look at everything first, then do it, and on a failure leave nothing behind.
+use crate::bootloader::{Boot, Place};
 use crate::host::{Host, Image};
 use crate::{DomainConfig, Error, Result, StoreContext, nodes, userdata};
+use std::path::Path;
 use xen_abi::{DomId, VcpuId};
 use xenctrl::{CpuMap, CreateDomain};
 use xenguest::{BuildTarget, PvParams};
@@ -11,12 +13,23 @@ pub const MAXMEM_SLACK: u64 = 1024;
 const OVERHEAD_PAGES: u64 = 256;
 const OVERHEAD_PER_VCPU: u64 = 8;
 const PAGE_KIB: u64 = 4;
+/// Where boot loaders leave what they find.
+const RUN: &str = "/run/xen";
+
+/// Where the image comes from.
+enum Source<'a> {
+    /// Files of this host: read and checked already.
+    Ready(Box<dyn Image + 'a>),
+    /// The guest's disk.
+    Bootloader(Boot<'a>),
+}
 
 /// A domain about to be created: everything that could be checked has been.
 pub struct Prepared<'a> {
     host: &'a Host<'a>,
     config: &'a DomainConfig,
-    image: Box<dyn Image + 'a>,
+    image: Source<'a>,
+    watch: Option<&'a (dyn Fn(&Path) + Sync)>,
     hard: Vec<CpuMap>,
     soft: Vec<CpuMap>,
 }
@@ -38,13 +51,10 @@ impl<'a> Host<'a> {
             resolve(&config.cpus_soft, "cpus_soft")?,
         );
         crate::device::check(self, config)?;
-        let image = self.hv.load(&PvParams {
-            kernel: config.kernel.clone(),
-            ramdisk: config.ramdisk.clone(),
-            cmdline: config.cmdline.clone(),
-            memory_pages: config.memory_kib / PAGE_KIB,
-            vcpus: config.max_vcpus,
-        })?;
+        let image = match Boot::prepare(config)? {
+            Some(boot) => Source::Bootloader(boot),
+            None => Source::Ready(self.hv.load(&params(config))?),
+        };
         let free = phys.free_pages.saturating_sub(phys.outstanding_pages);
         let need = config.memory_kib / PAGE_KIB
             + OVERHEAD_PAGES
@@ -63,6 +73,7 @@ impl<'a> Host<'a> {
             host: self,
             config,
             image,
+            watch: None,
             hard,
             soft,
         })
@@ -88,7 +99,13 @@ impl<'a> Host<'a> {
     }
 }
 
-impl Prepared<'_> {
+impl<'a> Prepared<'a> {
+    /// `watch` is called, on a thread of its own, with the terminal on which a boot loader runs; it is to return when that closes.
+    pub fn watched(mut self, watch: &'a (dyn Fn(&Path) + Sync)) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
     /// Creates the domain, paused. If anything fails, everything is undone.
     pub fn create(self) -> Result<DomId> {
         let (host, config) = (self.host, self.config);
@@ -130,11 +147,18 @@ impl Prepared<'_> {
             .atomically(&mut |s| nodes::create(s, dom, config))
             .during(store_failed)?;
         host.store_userdata(dom, config.uuid, userdata::XL, &config.source)?;
+        let found;
+        let (image, config) = match self.image {
+            Source::Ready(image) => (image, config),
+            Source::Bootloader(boot) => {
+                let (image, with_kernel) = from_disk(host, dom, config, &boot, self.watch)?;
+                found = with_kernel;
+                (image, &found)
+            }
+        };
         let store_port = host.hv.alloc_unbound(dom, DomId::DOM0)?;
         let console_port = host.hv.alloc_unbound(dom, DomId::DOM0)?;
-        let built = self
-            .image
-            .build(&BuildTarget::new(dom, store_port, console_port))?;
+        let built = image.build(&BuildTarget::new(dom, store_port, console_port))?;
         let ports = (store_port, console_port);
         host.xs
             .atomically(&mut |s| nodes::complete(s, dom, config, &built, ports))
@@ -143,6 +167,52 @@ impl Prepared<'_> {
             .introduce(dom.0, built.store_mfn.0, store_port.0)
             .during(|| format!("introducing {dom} to the xenstore"))?;
         crate::device::attach_all(host, dom, config)
+    }
+}
+
+/// Runs the boot loader, its terminal being the domain's console, and reads what it found. Its files are gone afterwards.
+fn from_disk<'a>(
+    host: &'a Host<'a>,
+    dom: DomId,
+    config: &DomainConfig,
+    boot: &Boot,
+    watch: Option<&(dyn Fn(&Path) + Sync)>,
+) -> Result<(Box<dyn Image + 'a>, DomainConfig)> {
+    let place = Place::new(Path::new(RUN), dom.0)?;
+    let found = std::thread::scope(|scope| {
+        let mut console = |tty: &Path| {
+            let shown = host
+                .xs
+                .atomically(&mut |s| nodes::bootloader_console(s, dom, tty));
+            shown.during(|| format!("showing the bootloader of {dom}"))?;
+            if let Some(watch) = watch {
+                let tty = tty.to_owned();
+                scope.spawn(move || watch(&tty));
+            }
+            Ok(())
+        };
+        // What cannot be asked is taken for alive: the boot loader's own limit remains.
+        let mut alive = || !matches!(host.hv.domain_info(dom), Ok(None));
+        boot.run(&place, &mut console, &mut alive)
+    })?;
+    let mut config = config.clone();
+    config.kernel = found.kernel;
+    config.ramdisk = found.ramdisk;
+    config.cmdline = found.args.unwrap_or(config.cmdline);
+    let image = host
+        .hv
+        .load(&params(&config))
+        .map_err(|e| Error::new(format!("{} found what cannot be started: {e}", boot.what())))?;
+    Ok((image, config))
+}
+
+fn params(config: &DomainConfig) -> PvParams {
+    PvParams {
+        kernel: config.kernel.clone(),
+        ramdisk: config.ramdisk.clone(),
+        cmdline: config.cmdline.clone(),
+        memory_pages: config.memory_kib / PAGE_KIB,
+        vcpus: config.max_vcpus,
     }
 }
 

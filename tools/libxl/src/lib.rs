@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod bootloader;
 pub mod cfg;
 mod config;
 mod cpulist;
@@ -26,6 +27,7 @@ mod uuid;
 mod vdev;
 mod vif;
 
+pub use bootloader::Bootloader;
 pub use config::{Action, Actions, DomainConfig};
 pub use cpulist::{CpuList, format as format_cpus};
 pub use create::Prepared;

@@ -1,5 +1,6 @@
 //! The nodes of a domain in the xenstore: their places, first values and permissions.
 use crate::{DomainConfig, Uuid};
+use std::path::Path;
 use xen_abi::{DomId, Port};
 use xenguest::BuildResult;
 use xenstore::{Perm, Store};
@@ -164,6 +165,13 @@ fn console_nodes(
     }
     s.write(&format!("{libxl}/frontend"), &front)?;
     s.write(&format!("{libxl}/backend"), &back)
+}
+
+/// Shows a boot loader's terminal as console 0, until [`complete`] hands that to xenconsoled.
+pub fn bootloader_console(s: &dyn Store, dom: DomId, tty: &Path) -> xenstore::Result<()> {
+    let front = format!("{}/console", dom_path(dom));
+    make(s, &front, &readable(dom))?;
+    s.write(&format!("{front}/tty"), &tty.to_string_lossy())
 }
 
 /// Makes a node, or makes an existing one right.

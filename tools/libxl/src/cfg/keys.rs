@@ -78,13 +78,13 @@ pub const KEYS: &[Key] = &[
     key(
         "bootloader",
         Str,
-        Later,
+        Used,
         "Program that extracts the kernel from the guest's disk.",
     ),
     key(
         "bootloader_args",
         StrOrList,
-        Later,
+        Used,
         "Arguments of the bootloader.",
     ),
     key(

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use xen_abi::DomId;
-use xenconsoled::client::DEFAULT_ESCAPE;
+use xenconsoled::client::{DEFAULT_ESCAPE, attach};
 
 /// Keeps two creations from taking the same name or the same free memory.
 const LOCK: &str = "/run/lock/xl";
@@ -26,7 +26,20 @@ pub fn create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
         eprintln!("xl: a PV guest without a framebuffer has no VNC display; -V and -A are ignored");
     }
     let c = ctx.connect()?;
-    let dom = locked(|| Ok(c.host().prepare(&config)?.create()?))?;
+    let watch = |tty: &Path| {
+        // Leaving it leaves the boot loader running; what follows is the guest's own console.
+        let _ = attach(tty, DEFAULT_ESCAPE);
+    };
+    let dom = locked(|| {
+        let host = c.host();
+        let prepared = host.prepare(&config)?;
+        let prepared = if args.has("c") {
+            prepared.watched(&watch)
+        } else {
+            prepared
+        };
+        Ok(prepared.create()?)
+    })?;
     ctx.verbose(format_args!("created \"{}\" as {dom}", config.name));
     if let Err(e) = start(&c, dom, &config, args) {
         // Nobody watches over it, or it cannot run: better no domain than such a one.
