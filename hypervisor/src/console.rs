@@ -1,14 +1,16 @@
-//! The console: serial ports, the ring that `xl dmesg` reads, the `log` sink, and who gets what is typed.
+//! The console: serial ports, the screen until dom0 has it, the ring that `xl dmesg` reads, the `log` sink, and who gets what is typed.
 //!
 //! Lines of the hypervisor start with `(CORTEN) `. Lines that guests cause go through [`guest_log`], which has its own
 //! threshold and a rate limit. Neighbours: `panic` (last words), the lead-in of `boot` (configuration).
 
 mod input;
 mod ring;
+mod screen;
 
 pub use input::{Input, poll};
 pub use ring::Ring;
 
+use crate::arch::x86::boot::BootInfo;
 use crate::sync::{Level, SpinLock};
 use crate::time;
 use alloc::vec::Vec;
@@ -16,6 +18,7 @@ use bootcfg::{Com, Config, Consoles, LogLevel, LogThreshold};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU8, Ordering};
 use log::{LevelFilter, Log, Metadata, Record};
+use screen::Screen;
 use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::{Parity, WordLength};
 use uart_16550::{BaudRate, Uart16550};
@@ -28,6 +31,7 @@ const GUEST_LINE_NS: u64 = 250_000_000;
 
 struct Console {
     uarts: [Option<Uart16550<PioBackend>>; 2],
+    screen: Option<Screen>,
     ring: Ring,
     /// The next byte starts a line.
     at_line_start: bool,
@@ -37,6 +41,7 @@ static CONSOLE: SpinLock<Console> = SpinLock::new(
     Level::Console,
     Console {
         uarts: [None, None],
+        screen: None,
         ring: Ring::new(),
         at_line_start: true,
     },
@@ -67,6 +72,9 @@ impl Console {
                     None => send(uart, line),
                 }
             }
+        }
+        if let Some(screen) = &mut self.screen {
+            screen.write(bytes);
         }
         if let Some(last) = bytes.last() {
             self.at_line_start = *last == b'\n';
@@ -165,14 +173,44 @@ pub fn early_init() {
     log::set_max_level(LevelFilter::Info);
 }
 
+/// The consoles the command line asks for, or all there are.
+fn wanted(config: &Config) -> Consoles {
+    config.console.unwrap_or(Consoles {
+        com1: true,
+        com2: config.com2.is_some(),
+        vga: true,
+    })
+}
+
+/// Shows on the screen, if the command line wants that, what was printed so far and what follows. Once memory can be
+/// mapped and allocated.
+pub fn open_screen(boot: &BootInfo) {
+    if !wanted(&boot.config).vga {
+        return;
+    }
+    let Some(mut screen) = Screen::open(boot) else {
+        return;
+    };
+    let mut console = CONSOLE.lock();
+    console.ring.for_each(|byte| screen.write(&[byte]));
+    console.screen = Some(screen);
+}
+
+/// Leaves the screen to dom0's drivers, unless `vga=keep`.
+pub fn release_screen(config: &Config) {
+    if config.vga_keep {
+        return;
+    }
+    let screen = CONSOLE.lock().screen.take();
+    if screen.is_some() {
+        log::info!("The screen is Domain-0's from here on; \"vga=keep\" shares it");
+    }
+}
+
 /// Opens the ports the command line asks for, com1 by default, and repeats there what was printed so far.
 pub fn configure(config: &Config) {
     set_levels(config.loglvl, config.guest_loglvl);
-    let wanted = config.console.unwrap_or(Consoles {
-        com1: true,
-        com2: config.com2.is_some(),
-        vga: false,
-    });
+    let wanted = wanted(config);
     let mut console = CONSOLE.lock();
     for (index, (wanted, settings)) in [(wanted.com1, config.com1), (wanted.com2, config.com2)]
         .into_iter()

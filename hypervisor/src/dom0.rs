@@ -80,6 +80,7 @@ pub fn start(boot: &'static BootInfo) -> ! {
             .map_or(0, |d| d.tot_pages.load(Ordering::Relaxed) >> 8),
         HOST.with_heap(|h| h.free_pages()) >> 8
     );
+    crate::console::release_screen(&boot.config);
     schedule::ap_idle(0)
 }
 

@@ -1,5 +1,5 @@
 //! What dom0's kernel is told of the screen, so that its own console appears there: `dom0_vga_console_info` in the
-//! start_info page (public/xen.h). The hypervisor itself draws nothing.
+//! start_info page (public/xen.h). Until then the hypervisor's own messages are there (`console::screen`).
 
 use crate::arch::x86::boot::{BootInfo, Framebuffer};
 use xen_abi::handle::Payload32;

@@ -66,6 +66,7 @@ fn banner(boot: &BootInfo) {
 #[cfg(target_os = "none")]
 fn start(boot: &'static BootInfo) -> ! {
     mm::init(boot);
+    console::open_screen(boot);
     acpi::init(boot);
     smp::init_boot_cpu();
     domain::set_relax_hook(smp::service_calls);

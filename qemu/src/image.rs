@@ -13,7 +13,8 @@ pub const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
 /// GRUB's menu: serial console, one entry.
 fn grub_cfg(spec: &HostSpec) -> String {
     format!(
-        "serial --unit=0 --speed=115200
+        "insmod all_video
+serial --unit=0 --speed=115200
 terminal_input serial console
 terminal_output serial console
 set timeout=1

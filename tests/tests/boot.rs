@@ -29,6 +29,19 @@ fn through_grub_on_uefi(host: Builder) -> Story {
     host.power_off()
 }
 
+/// Our messages are on the screen (seen by eye), and then dom0's are.
+#[test]
+#[ignore = "emulator"]
+fn the_screen_is_ours_first_and_dom0s_then() -> Story {
+    for (host, kind) in [(corten().grub(), "VESA VGA"), (corten().uefi(), "EFI VGA")] {
+        let mut host = Host::boot(host.device("-vga std").option("console=com1,vga"))?;
+        host.log()?.shows("The screen is Domain-0's")?;
+        host.dom0("cat /proc/fb")?.shows(kind)?;
+        host.power_off()?;
+    }
+    Ok(())
+}
+
 /// The forms of `dom0_mem`, on a machine of 2 GiB.
 fn dom0_gets_the_memory_it_was_given(builder: Builder) -> Story {
     for (form, least, most) in [

@@ -107,6 +107,8 @@ pub struct Config {
     pub noreboot: bool,
     /// `conring_size`, bytes.
     pub conring_size: u64,
+    /// `vga=keep`: messages stay on the screen when dom0 runs.
+    pub vga_keep: bool,
     /// `sync_console`.
     pub sync_console: bool,
 }
@@ -131,6 +133,7 @@ impl Default for Config {
             },
             noreboot: false,
             conring_size: 64 << 10,
+            vga_keep: false,
             sync_console: false,
         }
     }
@@ -184,6 +187,7 @@ options! {
     "nosmp" Flag "use one CPU" |c, v| flag(&mut c.nosmp, v);
     "placeholder" Ignored "written by GRUB's scripts, means nothing" |_, _| true;
     "sync_console" Flag "wait for every byte to leave" |c, v| flag(&mut c.sync_console, v);
+    "vga" Value "keep: go on printing there when Domain-0 runs; the mode is the boot loader's choice" |c, v| vga(c, v);
 }
 
 /// Something wrong with the command line; the parser goes on after it.
@@ -294,6 +298,15 @@ fn threshold(slot: &mut LogThreshold, text: &str) -> bool {
     true
 }
 
+/// `[mode][,keep]`. Modes are Xen's words; the boot loader has set one already.
+fn vga(config: &mut Config, text: &str) -> bool {
+    const MODES: [&str; 5] = ["text-", "gfx-", "mode-", "ask", "current"];
+    text.split(',').all(|word| {
+        config.vga_keep |= word == "keep";
+        word == "keep" || MODES.iter().any(|m| word.starts_with(m))
+    })
+}
+
 fn consoles(text: &str) -> Option<Consoles> {
     let mut set = Consoles::default();
     for word in text.split(',') {
@@ -378,6 +391,8 @@ mod tests {
         assert!(good("nosmp=on").nosmp);
         assert!(!good("nosmp no-nosmp").nosmp);
         assert!(good("sync-console").sync_console);
+        assert!(good("vga=text-80x50,keep").vga_keep);
+        assert!(!good("vga=gfx-1024x768x32").vga_keep);
         assert_eq!(
             problems("nosmp=maybe"),
             [Problem::BadValue("nosmp", "maybe")]

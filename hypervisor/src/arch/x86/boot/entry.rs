@@ -39,6 +39,12 @@ mb2_header:
     .short 6, 0                         // modules on page boundaries
     .long 8
     .balign 8
+    .short 4, 1                         // console, optional: EGA text will do
+    .long 12, 2
+    .balign 8
+    .short 5, 1                         // frame buffer, optional: of any size and depth
+    .long 20, 0, 0, 0
+    .balign 8
     .short 0, 0
     .long 8
 mb2_header_end:
