@@ -1,6 +1,6 @@
 //! [`DomainConfig`]: what a configuration means, checked as far as that is possible without looking at the host.
 use crate::cfg::{Cfg, Diagnostics, Pos, Setting, Value, ValueKind, keys};
-use crate::{Bootloader, CpuList, Disk, Error, Result, Uuid, Vif};
+use crate::{Bootloader, CpuList, Disk, Error, Result, Shares, Uuid, Vif};
 use std::path::PathBuf;
 
 /// What happens when a domain shuts down.
@@ -90,6 +90,8 @@ pub struct DomainConfig {
     /// -1: the hypervisor's default.
     pub max_maptrack_frames: i32,
     pub tsc_mode: u32,
+    /// Its part of the CPUs, and its clock.
+    pub shares: Shares,
     pub disks: Vec<Disk>,
     pub vifs: Vec<Vif>,
     /// The settings it was made from, UUID included: text that makes the same domain again.
@@ -196,6 +198,7 @@ impl Reader<'_> {
                 .number("max_maptrack_frames", 0..=1 << 20)
                 .unwrap_or(-1) as i32,
             tsc_mode: self.tsc_mode(),
+            shares: Shares::read(self.cfg, self.diags),
             disks: self.items("disk", Disk::parse),
             vifs: self.items("vif", Vif::parse),
             source: self.cfg.to_text(),

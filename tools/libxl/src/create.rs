@@ -32,10 +32,12 @@ pub struct Prepared<'a> {
     watch: Option<&'a (dyn Fn(&Path) + Sync)>,
     hard: Vec<CpuMap>,
     soft: Vec<CpuMap>,
+    pool: u32,
 }
 
 impl<'a> Host<'a> {
-    /// Checks a configuration against the host: name, CPUs, memory, files. Changes nothing.
+    /// Checks a configuration against the host: name, CPUs, memory, files. Changes nothing but, if
+    /// memory is short and [`Host::autoballoon`] is set, dom0's size.
     pub fn prepare(&'a self, config: &'a DomainConfig) -> Result<Prepared<'a>> {
         self.check_unique(config)?;
         let phys = self.hv.physinfo()?;
@@ -55,20 +57,12 @@ impl<'a> Host<'a> {
             Some(boot) => Source::Bootloader(boot),
             None => Source::Ready(self.hv.load(&params(config))?),
         };
-        let free = phys.free_pages.saturating_sub(phys.outstanding_pages);
+        let pool = self.pool_of(&config.shares)?;
         let need = config.memory_kib / PAGE_KIB
             + OVERHEAD_PAGES
             + OVERHEAD_PER_VCPU * u64::from(config.max_vcpus);
-        if need > free {
-            let message = format!(
-                "not enough free memory for \"{}\": it needs {} MiB and {} MiB are free",
-                config.name,
-                need.div_ceil(256),
-                free / 256
-            );
-            return Err(Error::new(message)
-                .hint("lower \"memory\", or free some with xl mem-set or xl destroy"));
-        }
+        // Last, as it may change dom0.
+        self.make_room(&config.name, need)?;
         Ok(Prepared {
             host: self,
             config,
@@ -76,6 +70,7 @@ impl<'a> Host<'a> {
             watch: None,
             hard,
             soft,
+            pool,
         })
     }
 
@@ -115,6 +110,7 @@ impl<'a> Prepared<'a> {
             max_evtchn_port: config.max_event_channels,
             max_grant_frames: config.max_grant_frames,
             max_maptrack_frames: config.max_maptrack_frames,
+            cpupool: self.pool,
             ..Default::default()
         })?;
         match self.fill(dom) {
@@ -142,6 +138,11 @@ impl<'a> Prepared<'a> {
                 host.hv.set_affinity(dom, VcpuId(v), hard, soft)?;
             }
         }
+        host.set_shares(dom, &config.shares)?;
+        let claimed = config.shares.claim.unwrap_or(host.claims);
+        if claimed {
+            host.claim(dom, config.memory_kib / PAGE_KIB)?;
+        }
         let store_failed = || format!("writing the nodes of {dom}");
         host.xs
             .atomically(&mut |s| nodes::create(s, dom, config))
@@ -159,6 +160,9 @@ impl<'a> Prepared<'a> {
         let store_port = host.hv.alloc_unbound(dom, DomId::DOM0)?;
         let console_port = host.hv.alloc_unbound(dom, DomId::DOM0)?;
         let built = image.build(&BuildTarget::new(dom, store_port, console_port))?;
+        if claimed {
+            host.claim(dom, 0)?;
+        }
         let ports = (store_port, console_port);
         host.xs
             .atomically(&mut |s| nodes::complete(s, dom, config, &built, ports))

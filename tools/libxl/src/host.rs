@@ -4,7 +4,9 @@
 use crate::{Result, StoreContext};
 use std::path::PathBuf;
 use xen_abi::{DomId, Port, VcpuId};
-use xenctrl::{CpuMap, CreateDomain, DomainInfo, PhysInfo, VcpuInfo, Xenctrl};
+use xenctrl::{
+    CpuMap, CpuPool, CreateDomain, DomainInfo, PhysInfo, SchedParams, VcpuInfo, Xenctrl,
+};
 use xenguest::{BuildResult, BuildTarget, PvImage, PvParams};
 use xenstore::{Client, Store};
 
@@ -39,6 +41,11 @@ pub trait Hypervisor {
     fn affinity(&self, dom: DomId, vcpu: VcpuId, cpus: u32) -> HvResult<(CpuMap, CpuMap)>;
     fn vcpu_info(&self, dom: DomId, vcpu: VcpuId) -> HvResult<VcpuInfo>;
     fn alloc_unbound(&self, dom: DomId, remote: DomId) -> HvResult<Port>;
+    fn cpupools(&self) -> HvResult<Vec<CpuPool>>;
+    fn share(&self, dom: DomId) -> HvResult<SchedParams>;
+    fn set_share(&self, dom: DomId, params: SchedParams) -> HvResult<()>;
+    fn set_time_offset(&self, dom: DomId, seconds: i64) -> HvResult<()>;
+    fn claim_pages(&self, dom: DomId, pages: u64) -> HvResult<()>;
     /// Reads and checks a PV guest's kernel and initrd.
     fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>>;
 }
@@ -103,6 +110,21 @@ impl Hypervisor for Xenctrl {
     fn alloc_unbound(&self, dom: DomId, remote: DomId) -> HvResult<Port> {
         self.evtchn_alloc_unbound(dom, remote)
     }
+    fn cpupools(&self) -> HvResult<Vec<CpuPool>> {
+        Xenctrl::cpupools(self)
+    }
+    fn share(&self, dom: DomId) -> HvResult<SchedParams> {
+        self.sched_params(dom, self.scheduler_of(dom)?)
+    }
+    fn set_share(&self, dom: DomId, params: SchedParams) -> HvResult<()> {
+        self.set_sched_params(dom, self.scheduler_of(dom)?, params)
+    }
+    fn set_time_offset(&self, dom: DomId, seconds: i64) -> HvResult<()> {
+        Xenctrl::set_time_offset(self, dom, seconds)
+    }
+    fn claim_pages(&self, dom: DomId, pages: u64) -> HvResult<()> {
+        Xenctrl::claim_pages(self, dom, pages)
+    }
     fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>> {
         Ok(Box::new(Loaded {
             xc: self,
@@ -137,6 +159,10 @@ pub struct Host<'a> {
     pub xs: &'a dyn Xenstore,
     /// Where domains' configurations are kept: `/var/lib/xen`.
     pub state_dir: PathBuf,
+    /// Whether dom0 gives of its memory when a new domain needs it.
+    pub autoballoon: bool,
+    /// Whether a new domain's memory is claimed, where its configuration does not say.
+    pub claims: bool,
     /// Where the kernel shows its devices: `/sys`.
     pub sys_dir: PathBuf,
     /// How long others may take.
@@ -150,6 +176,8 @@ impl<'a> Host<'a> {
             hv,
             xs,
             state_dir: "/var/lib/xen".into(),
+            autoballoon: false,
+            claims: true,
             sys_dir: "/sys".into(),
             limits: crate::Limits::default(),
         }
@@ -198,6 +226,7 @@ impl<'a> Host<'a> {
             };
             missing(format!("{base}/domid"), "0")?;
             missing(format!("{base}/name"), "Domain-0")?;
+
             (0..vcpus).try_for_each(|v| missing(format!("{base}/cpu/{v}/availability"), "online"))
         };
         self.xs

@@ -28,9 +28,11 @@ fn creating_takes_the_documented_steps_and_leaves_the_documented_nodes() {
             "max_mem d1 66560",
             "affinity d1v0 [0]",
             "affinity d1v1 [1, 2]",
+            "claim d1 16384",
             "alloc_unbound d1 d0",
             "alloc_unbound d1 d0",
-            "build d1"
+            "build d1",
+            "claim d1 0"
         ]
     );
     assert_eq!(calls.last().unwrap(), "INTRODUCE 1");
@@ -291,4 +293,63 @@ fn json_has_libxls_fields() {
         host.json(DomId(0)).unwrap()["config"]["c_info"]["name"],
         "Domain-0"
     );
+}
+
+#[test]
+fn shares_pool_clock_and_claim_are_set_before_it_is_built() {
+    let (m, dir) = (Machine::new(), TempDir::new());
+    let host = m.host(&dir);
+    let c = config("cpu_weight=512\ncap=50\npool=\"Pool-3\"\nrtc_timeoffset=60");
+    host.prepare(&c).unwrap().create().unwrap();
+    let calls = m.calls.borrow().clone();
+    let place = |what: &str| {
+        let found = calls.iter().position(|c| c == what);
+        found.unwrap_or_else(|| panic!("{what} not in {calls:#?}"))
+    };
+    let built = place("build d1");
+    for before in ["share d1 512 50", "time d1 60", "claim d1 16384"] {
+        assert!(place(before) < built, "{before}");
+    }
+    assert!(place("claim d1 0") > built);
+    let c = libxl::DomainConfig {
+        name: "n".into(),
+        ..config("pool=\"nowhere\"")
+    };
+    let e = host.prepare(&c).err().unwrap().to_string();
+    assert_eq!(e, "there is no CPU pool \"nowhere\" (see xl cpupool-list)");
+    let c = config("claim_mode=0\nuuid=\"00000000-0000-0000-0000-000000000007\"").clone();
+    let c = libxl::DomainConfig {
+        name: "h".into(),
+        ..c
+    };
+    host.prepare(&c).unwrap().create().unwrap();
+    assert!(!m.calls.borrow().iter().any(|c| c.starts_with("claim d2")));
+}
+
+#[test]
+fn dom0_gives_what_a_domain_needs_and_not_more_than_it_can() {
+    let (m, dir) = (Machine::new(), TempDir::new());
+    // Dom0 has 1000 of 1024 MiB.
+    m.change(DomId::DOM0, |d| d.tot_pages = 1000 * 256);
+    let c = config("");
+    let e = m.host(&dir).prepare(&c).err().unwrap().to_string();
+    assert!(
+        e.starts_with("not enough free memory for \"g\": it needs 66 MiB and 24 MiB are free"),
+        "{e}"
+    );
+    let host = libxl::Host {
+        autoballoon: true,
+        ..m.host(&dir)
+    };
+    host.prepare(&c).unwrap();
+    let target = m.domains.borrow()[&0].tot_pages / 256;
+    assert!((940..=958).contains(&target), "{target}");
+    // Dom0 keeps what it needs to live, and its size if that does not help.
+    let too_much = libxl::DomainConfig {
+        memory_kib: 1000 * 1024,
+        ..c
+    };
+    let e = host.prepare(&too_much).err().unwrap().to_string();
+    assert!(e.contains("dom0 cannot give it"), "{e}");
+    assert_eq!(m.domains.borrow()[&0].tot_pages / 256, target);
 }

@@ -61,6 +61,16 @@ impl Xenctrl {
         }
     }
 
+    /// The scheduler of a domain's pool.
+    pub fn scheduler_of(&self, dom: DomId) -> Result<u32> {
+        let pool = self.domain_info(dom)?.map_or(0, |i| i.cpupool);
+        let pools = self.cpupools()?;
+        match pools.iter().find(|p| p.id == pool) {
+            Some(p) => Ok(p.sched),
+            None => self.sched_id(),
+        }
+    }
+
     /// CPUs that are in no pool.
     pub fn free_cpus(&self) -> Result<CpuMap> {
         let member = CpupoolOp {

@@ -61,12 +61,18 @@ pub struct Connections {
     pub xc: Xenctrl,
     /// The xenstore.
     pub xs: Client,
+    /// Whether new domains' memory is claimed, and dom0 gives of its own.
+    pub memory: (bool, bool),
 }
 
 impl Connections {
     /// The host behind them.
     pub fn host(&self) -> Host<'_> {
-        Host::new(&self.xc, &self.xs)
+        Host {
+            claims: self.memory.0,
+            autoballoon: self.memory.1,
+            ..Host::new(&self.xc, &self.xs)
+        }
     }
 }
 
@@ -103,7 +109,11 @@ impl Ctx {
     pub fn connect(&self) -> Result<Connections, Failure> {
         let xc = self.xc()?;
         match Client::open() {
-            Ok(xs) => Ok(Connections { xc, xs }),
+            Ok(xs) => Ok(Connections {
+                xc,
+                xs,
+                memory: (true, false),
+            }),
             Err(e) => fail(format!(
                 "connecting to the xenstore: {e} (is xenstored running?)"
             )),

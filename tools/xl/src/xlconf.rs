@@ -1,7 +1,7 @@
 //! `/etc/xen/xl.conf`: settings of xl itself, in the grammar of domains' configurations.
-use crate::ctx::{Failure, fail};
-use libxl::CpuList;
+use crate::ctx::{Connections, Failure, fail};
 use libxl::cfg::{self, Cfg, Diagnostics, Setting};
+use libxl::{CpuList, DomainConfig};
 use std::path::PathBuf;
 use xen_abi::DomId;
 use xenctrl::CpuMap;
@@ -226,7 +226,60 @@ impl Reader<'_> {
     }
 }
 
+/// Whether the hypervisor's command line fixes dom0's size.
+fn dom0_mem_given(cmdline: &str) -> bool {
+    let values = cmdline
+        .split_whitespace()
+        .filter_map(|w| w.strip_prefix("dom0_mem="));
+    let sized = |v: &str| {
+        let v = v
+            .strip_prefix("min:")
+            .or(v.strip_prefix("max:"))
+            .unwrap_or(v);
+        v.starts_with(|c: char| c.is_ascii_digit())
+    };
+    values.flat_map(|v| v.split(',')).any(sized)
+}
+
 impl XlConf {
+    /// Whether dom0 gives of its memory.
+    pub fn balloons(&self, cmdline: &str) -> bool {
+        match self.autoballoon {
+            AutoBalloon::On => true,
+            AutoBalloon::Off => false,
+            AutoBalloon::Auto => !dom0_mem_given(cmdline),
+        }
+    }
+
+    /// Makes connections that create domains as the file says.
+    pub fn creating(&self, c: Connections) -> Connections {
+        let cmdline = c.xc.version().map(|v| v.command_line).unwrap_or_default();
+        let memory = (self.claim_mode, self.balloons(&cmdline));
+        Connections { memory, ..c }
+    }
+
+    /// Gives a configuration what it leaves open.
+    pub fn complete(&self, config: &mut DomainConfig) {
+        for v in &mut config.vifs {
+            let or = |value: &mut Option<String>, default: &Option<String>| {
+                if value.is_none() {
+                    value.clone_from(default);
+                }
+            };
+            or(&mut v.bridge, &self.vif_bridge);
+            or(&mut v.script, &self.vif_script);
+            or(&mut v.backend, &self.vif_backend);
+            or(&mut v.gatewaydev, &self.vif_gatewaydev);
+        }
+        let frames = |value: &mut i32, default: Option<i64>| {
+            if let (true, Some(n)) = (*value < 0, default) {
+                *value = n as i32;
+            }
+        };
+        frames(&mut config.max_grant_frames, self.max_grant_frames);
+        frames(&mut config.max_maptrack_frames, self.max_maptrack_frames);
+    }
+
     /// Takes the CPUs that guests may not use out of affinities.
     pub fn mask(
         &self,
@@ -302,6 +355,15 @@ mod tests {
             "{}",
             d[2]
         );
+    }
+
+    #[test]
+    fn dom0_gives_unless_its_size_is_fixed() {
+        let c = XlConf::default();
+        assert!(c.balloons("console=com1") && !c.balloons("dom0_mem=512M,max:512M x"));
+        assert!(!c.balloons("a dom0_mem=max:1g") && c.balloons("dom0_mem=-1g"));
+        let (c, _) = parse("xl.conf", "autoballoon=\"on\"\n");
+        assert!(c.balloons("dom0_mem=512M"));
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use xen_abi::{DomId, Errno, Gfn, GrantRef, Mfn, Port, VcpuId};
-use xenctrl::{CpuMap, CreateDomain, DomainInfo, DomainState, PhysInfo, ShutdownReason, VcpuInfo};
+use xenctrl::{
+    CpuMap, CpuPool, CreateDomain, DomainInfo, DomainState, PhysInfo, SchedParams, ShutdownReason,
+    VcpuInfo,
+};
 use xenguest::{BuildResult, BuildTarget, PvParams};
 use xenstore::{Op, Perm, Store, XsError};
 
@@ -49,6 +52,8 @@ impl Machine {
             hv: self,
             xs: self,
             state_dir: dir.0.clone(),
+            autoballoon: false,
+            claims: true,
             // Nothing of this machine's: the tests bring their own.
             sys_dir: dir.0.join("sys"),
             limits: Limits {
@@ -243,6 +248,30 @@ impl Hypervisor for Machine {
         self.hv(format!("alloc_unbound {dom} {remote}"))?;
         Ok(Port(self.count.get() as u32))
     }
+    fn cpupools(&self) -> xenctrl::Result<Vec<CpuPool>> {
+        let pool = |id| CpuPool {
+            id,
+            sched: 6,
+            domains: 0,
+            cpus: CpuMap::full(4),
+        };
+        Ok(vec![pool(0), pool(3)])
+    }
+    fn share(&self, _: DomId) -> xenctrl::Result<SchedParams> {
+        Ok(SchedParams {
+            weight: 256,
+            cap: 0,
+        })
+    }
+    fn set_share(&self, dom: DomId, p: SchedParams) -> xenctrl::Result<()> {
+        self.hv(format!("share {dom} {} {}", p.weight, p.cap))
+    }
+    fn set_time_offset(&self, dom: DomId, seconds: i64) -> xenctrl::Result<()> {
+        self.hv(format!("time {dom} {seconds}"))
+    }
+    fn claim_pages(&self, dom: DomId, pages: u64) -> xenctrl::Result<()> {
+        self.hv(format!("claim {dom} {pages}"))
+    }
     fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>> {
         if params.kernel.to_str() == Some("/missing") {
             return Err(xenguest::Error {
@@ -293,9 +322,15 @@ impl Store for Machine {
                 for p in parents(&path) {
                     nodes.entry(p).or_default();
                 }
+                let value = parts.next().unwrap_or_default();
+                if path == "/local/domain/0/memory/target" {
+                    // Dom0's balloon driver is quick.
+                    let pages = value.parse::<u64>().unwrap() / 4;
+                    self.change(DomId::DOM0, |d| d.tot_pages = pages);
+                }
                 let node = nodes.entry(path).or_default();
                 if op == Op::WRITE {
-                    node.0 = parts.next().unwrap_or_default();
+                    node.0 = value;
                 }
                 Ok(vec![])
             }

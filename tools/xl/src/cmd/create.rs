@@ -2,6 +2,7 @@
 use super::{console, supervise};
 use crate::ctx::{Connections, Ctx, Failure, fail};
 use crate::opts::Parsed;
+use crate::xlconf;
 use libxl::DomainConfig;
 use libxl::cfg::{self, Cfg, Diagnostics};
 use rustix::fs::{FlockOperation, flock};
@@ -11,13 +12,12 @@ use std::process::ExitCode;
 use xen_abi::DomId;
 use xenconsoled::client::{DEFAULT_ESCAPE, attach};
 
-/// Keeps two creations from taking the same name or the same free memory.
-const LOCK: &str = "/run/lock/xl";
-
 /// `xl create`
 pub fn create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
     let quiet = args.has("q");
-    let config = read_config(args, quiet)?;
+    let conf = xlconf::read();
+    let mut config = read_config(args, quiet)?;
+    conf.complete(&mut config);
     if args.has("n") || ctx.dry_run {
         println!("{}", super::list::pretty(&config.json()));
         return Ok(ExitCode::SUCCESS);
@@ -25,12 +25,12 @@ pub fn create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
     if args.has("V") || args.has("A") {
         eprintln!("xl: a PV guest without a framebuffer has no VNC display; -V and -A are ignored");
     }
-    let c = ctx.connect()?;
+    let c = conf.creating(ctx.connect()?);
     let watch = |tty: &Path| {
         // Leaving it leaves the boot loader running; what follows is the guest's own console.
         let _ = attach(tty, DEFAULT_ESCAPE);
     };
-    let dom = locked(|| {
+    let dom = locked(&conf.lockfile, || {
         let host = c.host();
         let prepared = host.prepare(&config)?;
         let prepared = if args.has("c") {
@@ -123,11 +123,11 @@ pub fn read_settings(
     Ok(config)
 }
 
-/// Runs `body` while nobody else creates a domain.
-pub fn locked<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+/// Runs `body` while nobody else creates a domain: two must not take the same name or the same free memory.
+pub fn locked<T>(file: &Path, body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let _ = std::fs::create_dir_all("/run/lock");
     // Where locks cannot be had, creating goes on without: it is a courtesy between administrators.
-    let lock = File::options().create(true).append(true).open(LOCK).ok();
+    let lock = File::options().create(true).append(true).open(file).ok();
     if let Some(l) = &lock {
         let _ = flock(l, FlockOperation::LockExclusive);
     }

@@ -4,6 +4,7 @@
 //! configuration where libxl keeps it and writes what it does to `/var/log/xen/xl-NAME.log`.
 use crate::ctx::{Connections, Ctx, Failure, fail};
 use crate::opts::Parsed;
+use crate::xlconf;
 use libxl::{DomainConfig, Outcome};
 use std::fs::File;
 use std::process::{Command, ExitCode, Stdio};
@@ -74,11 +75,13 @@ fn log(message: impl std::fmt::Display) {
 pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failure> {
     log(format_args!("watching over \"{}\", {dom}", config.name));
     let xc = Xenctrl::open()?;
+    let conf = xlconf::read();
+    conf.complete(&mut config);
     let mut connection: Option<Connections> = None;
     let mut started = Instant::now();
     loop {
         let Some(c) = &connection else {
-            connection = reconnect(&xc);
+            connection = reconnect(&xc).map(|c| conf.creating(c));
             if connection.is_none() {
                 std::thread::sleep(RETRY);
             }
@@ -88,7 +91,9 @@ pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failu
         if matches!(host.ended(dom), Ok(Some(Some(_)))) {
             std::thread::sleep(SHORTEST_LIFE.saturating_sub(started.elapsed()));
         }
-        let result = super::create::locked(|| Ok(host.tend(dom, &config, &mut |m| log(m))?));
+        let result = super::create::locked(&conf.lockfile, || {
+            Ok(host.tend(dom, &config, &mut |m| log(m))?)
+        });
         match result {
             Ok(Outcome::Running) => {}
             Ok(Outcome::Over) => return Ok(ExitCode::SUCCESS),
@@ -97,6 +102,7 @@ pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failu
                 (dom, started) = (next, Instant::now());
                 if let Ok(Some(fresh)) = host.saved_config(dom) {
                     config = fresh;
+                    conf.complete(&mut config);
                 }
                 continue;
             }
@@ -125,5 +131,9 @@ pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failu
 fn reconnect(xc: &Xenctrl) -> Option<Connections> {
     let xs = xenstore::Client::open().ok()?;
     xs.watch("@releaseDomain", "supervise").ok()?;
-    Some(Connections { xc: xc.clone(), xs })
+    Some(Connections {
+        xc: xc.clone(),
+        xs,
+        memory: (true, false),
+    })
 }
