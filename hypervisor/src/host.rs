@@ -303,6 +303,9 @@ impl Host for Machine {
             schedule::refile(dom, v);
         }
     }
+    fn pool_changed(&self, cpu: u32, ratelimit_us: u32) {
+        schedule::set_ratelimit(cpu, ratelimit_us);
+    }
     fn vcpu_runtime_ns(&self, vcpu: &Vcpu) -> u64 {
         schedule::runtime_ns(vcpu)
     }

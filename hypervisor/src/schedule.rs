@@ -106,7 +106,7 @@ pub fn kick(v: &Vcpu) {
     let parked = v.parked.lock().take();
     match parked {
         Some(mut entity) => {
-            entity.hard = sched::CpuMask(v.affinity.load(Ordering::Relaxed));
+            entity.hard = sched::CpuMask(v.allowed.load(Ordering::Acquire));
             entity.soft = sched::CpuMask(v.soft_affinity.load(Ordering::Relaxed));
             let (all, n) = views();
             let cpu = sched::place(&entity, all.get(..n).unwrap_or(&[])).unwrap_or(0);
@@ -177,42 +177,67 @@ pub fn retire(dom: &Domain) {
     }
 }
 
+/// Attempts to find a vcpu that is between a queue and its parking place. It is there for microseconds.
+const REFILE_TRIES: u32 = 100_000;
+
 /// A vcpu's affinity or weight changed: files it anew.
 pub fn refile(dom: &Domain, v: &Vcpu) {
+    let online = dom.online_vcpus().max(1);
+    let weight = dom.weight.load(Ordering::Relaxed).clamp(1, 65535) as u16;
+    let cap = match dom.cap.load(Ordering::Relaxed) {
+        0 => 0,
+        percent => (percent.saturating_mul(100) / online).max(1),
+    };
+    let change = |e: &mut sched::Entity| {
+        e.hard = sched::CpuMask(v.allowed.load(Ordering::Acquire));
+        e.soft = sched::CpuMask(v.soft_affinity.load(Ordering::Relaxed));
+        e.weight = weight;
+        e.set_cap(cap);
+    };
+    for _ in 0..REFILE_TRIES {
+        if try_refile(v, change) || dom.is_dying() {
+            return;
+        }
+        domain::relax();
+    }
+}
+
+/// `false`: the vcpu is on its way from one place to another.
+fn try_refile(v: &Vcpu, change: impl Fn(&mut sched::Entity)) -> bool {
+    if let Some(e) = v.parked.lock().as_mut() {
+        change(e);
+        return true;
+    }
     let key = Key {
-        dom: dom.id,
+        dom: v.dom,
         vcpu: v.id,
     };
     let now = time::now_ns();
-    let hard = sched::CpuMask(v.affinity.load(Ordering::Relaxed));
-    let weight = dom.weight.load(Ordering::Relaxed).clamp(1, 65535) as u16;
-    let cap = dom.cap.load(Ordering::Relaxed) / dom.vcpus.len().max(1) as u32;
-    let change = |e: &mut sched::Entity| {
-        e.hard = hard;
-        e.weight = weight;
-        e.set_cap(cap.min(65535) as u16);
-    };
-    if let Some(e) = v.parked.lock().as_mut() {
-        change(e);
-        return;
-    }
     for cpu in 0..smp::cpu_count() {
         let mut q = queue(cpu).lock();
-        if !q.update(key, now, change) {
+        if !q.update(key, now, &change) {
             continue;
         }
-        if !hard.has(cpu) {
-            if let Some(entity) = q.remove(key) {
-                drop(q);
-                *v.parked.lock() = Some(entity);
-                kick(v);
-            } else {
-                drop(q);
-                request_on(cpu);
+        if v.allowed.load(Ordering::Acquire) & (1 << cpu) == 0 {
+            let waiting = q.remove(key);
+            drop(q);
+            match waiting {
+                Some(entity) => {
+                    *v.parked.lock() = Some(entity);
+                    kick(v);
+                }
+                // It runs there: its CPU parks it and places it anew.
+                None => request_on(cpu),
             }
         }
-        return;
+        return true;
     }
+    false
+}
+
+/// See [`domain::Host::pool_changed`].
+pub fn set_ratelimit(cpu: u32, us: u32) {
+    queue(cpu).lock().set_ratelimit(u64::from(us) * 1000);
 }
 
 /// Time a vcpu has run.
@@ -317,7 +342,7 @@ pub fn run() {
 
 /// May the running vcpu go on here?
 fn may_stay(v: &Vcpu, cpu: u32) -> bool {
-    v.runnable() && v.affinity.load(Ordering::Relaxed) & (1 << cpu) != 0
+    v.runnable() && v.allowed.load(Ordering::Acquire) & (1 << cpu) != 0
 }
 
 /// Saves the vcpu that ran until now; parks it if it left the queue, and wakes it again if a wake-up came too early
@@ -372,7 +397,7 @@ fn load(cpu: u32, key: Key, now: u64) -> bool {
     }
     v.cpu.store(cpu, Ordering::Release);
     v.running.store(true, Ordering::SeqCst);
-    if !v.runnable() {
+    if !may_stay(v, cpu) {
         let choice = queue(cpu).lock().schedule(now, Prev::Stop);
         v.running.store(false, Ordering::SeqCst);
         if let Some(entity) = choice.parked {

@@ -36,7 +36,14 @@ pub struct Memory {
     /// Hypervisor pages shared with the domain and not given back yet.
     pub shared_pages: u32,
     /// Pages promised by `XENMEM_claim_pages` and not populated yet.
-    pub claimed: u64,
+    pub(crate) claimed: u64,
+}
+
+impl Memory {
+    /// Pages promised by `XENMEM_claim_pages` and not populated yet.
+    pub fn claimed(&self) -> u64 {
+        self.claimed
+    }
 }
 
 /// How and whether a domain has shut itself down.
@@ -134,6 +141,8 @@ pub struct Domain {
     pub time_offset_s: AtomicI64,
     /// `VMASST_TYPE_*` bits.
     pub assists: AtomicU64,
+    /// Its CPU pool. Changed under the registry's lock on the pools.
+    pub pool: AtomicU32,
     /// Scheduling weight.
     pub weight: AtomicU32,
     /// Scheduling cap in percent of a CPU, 0 = none.
@@ -201,6 +210,7 @@ impl Domain {
             e820: Mutex::new(Vec::new()),
             time_offset_s: AtomicI64::new(0),
             assists: AtomicU64::new(0),
+            pool: AtomicU32::new(sched::POOL0),
             weight: AtomicU32::new(256),
             cap: AtomicU32::new(0),
             cpuid: Mutex::new(CpuidPolicy::default()),

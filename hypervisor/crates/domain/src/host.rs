@@ -220,6 +220,8 @@ pub trait Host: mm::Platform + Sync + 'static {
     }
     /// Weight or cap of a domain changed.
     fn sched_params_changed(&self, _dom: &Domain) {}
+    /// A CPU has another pool, or that pool another rate limit (microseconds).
+    fn pool_changed(&self, _cpu: u32, _ratelimit_us: u32) {}
 }
 
 /// An MSI or MSI-X source as `PHYSDEVOP_map_pirq` names it.

@@ -4,7 +4,7 @@
 //! Pure logic: everything with an effect on hardware goes through `Host`. Neighbours: `hypercall` above, `mm`,
 //! `evtchn`, `grant`, `sched` below.
 //!
-//! Lock order, outermost first: `Domain::paging`, `Domain::grants` (granter, then mapper's `maptrack`),
+//! Lock order, outermost first: `Registry::pools`, `Domain::paging`, `Domain::grants` (granter, then mapper's `maptrack`),
 //! `Domain::events` (by domain id), `Domain::irqs`, `Vcpu::pv`, `Domain::memory`, the heap. The registry is a leaf.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ mod host;
 mod lifecycle;
 mod lock;
 mod memory;
+pub mod pool;
 pub mod pv;
 mod registry;
 mod vcpu;
@@ -41,7 +42,7 @@ pub use lifecycle::{
 pub use lock::{Mutex, Relax, RwLock, relax, set_relax_hook};
 pub use memory::{
     alloc_for_exchange, alloc_page, alloc_pages, alloc_shared_page, finish, put_page, put_writable,
-    release_last,
+    release_last, set_claim,
 };
 pub use registry::Registry;
 pub use vcpu::{PF_BLOCKED, PF_DOWN, PF_POLLING, PF_RETIRED, Runstate, SharedSpot, Vcpu};

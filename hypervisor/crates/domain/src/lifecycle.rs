@@ -89,6 +89,8 @@ pub fn kill_step<H: Host>(h: &H, dom: &Arc<Domain>) -> Result<(), Errno> {
         }
         wait_paused(h, dom);
         h.domain_retired(dom);
+        // Giving a claim up cannot fail.
+        let _ = crate::set_claim(h, dom, 0);
     }
     wait_paused(h, dom);
     close_ports(h, dom)?;

@@ -38,8 +38,8 @@ fn alloc<H: Host>(
     slack: u64,
 ) -> Result<Mfn, Errno> {
     let count = 1u64 << order;
-    {
-        // Reserve under the lock, so that concurrent callers cannot exceed the limit together.
+    let fresh = {
+        // Under the lock, so that concurrent callers cannot exceed the limit together.
         let mut mem = dom.memory.lock();
         if dom.is_dying() {
             return Err(Errno::EINVAL);
@@ -48,14 +48,12 @@ fn alloc<H: Host>(
         if now.saturating_add(count) > mem.max_pages.saturating_add(slack) {
             return Err(Errno::ENOMEM);
         }
-        mem.claimed = mem.claimed.saturating_sub(count);
+        let claimed = mem.claimed;
+        let (fresh, left) = h.with_heap(|heap| heap.alloc_claimed(order, max_bits, claimed));
+        mem.claimed = left;
+        let fresh = fresh.ok_or(Errno::ENOMEM)?;
         dom.tot_pages.store(now + count, Ordering::Relaxed);
-    }
-    let fresh = h.with_heap(|heap| heap.alloc(order, max_bits));
-    let Some(fresh) = fresh else {
-        let _mem = dom.memory.lock();
-        dom.tot_pages.fetch_sub(count, Ordering::Relaxed);
-        return Err(Errno::ENOMEM);
+        fresh
     };
     // Whose it was is not known: any CPU may remember it.
     let first = fresh.ready(|stamp| h.tlb_sync(DomId::INVALID, stamp));
@@ -72,6 +70,25 @@ fn alloc<H: Host>(
         h.m2p_set(mfn, u64::MAX);
     }
     Ok(first)
+}
+
+/// `XENMEM_claim_pages`: nobody else gets the last pages that `dom` lacks until it has `total`; 0 ends the claim.
+///
+/// Errors: `EINVAL` for fewer pages than it has or more than it may have, and while it is dying; `ENOMEM` if they are not free.
+pub fn set_claim<H: Host>(h: &H, dom: &Domain, total: u64) -> Result<(), Errno> {
+    let mut mem = dom.memory.lock();
+    let wanted = match total {
+        0 => 0,
+        _ if dom.is_dying() || total > mem.max_pages => return Err(Errno::EINVAL),
+        _ => total
+            .checked_sub(dom.tot_pages.load(Ordering::Relaxed))
+            .ok_or(Errno::EINVAL)?,
+    };
+    if !h.with_heap(|heap| heap.claim(mem.claimed, wanted)) {
+        return Err(Errno::ENOMEM);
+    }
+    mem.claimed = wanted;
+    Ok(())
 }
 
 /// One page for `dom`.

@@ -1,5 +1,5 @@
 //! The list of all domains: [`Registry`].
-use crate::{Domain, RwLock};
+use crate::{Domain, Mutex, RwLock};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -8,6 +8,8 @@ use xen_abi::DomId;
 /// All domains by id. Looking one up takes a read lock and a reference count.
 pub struct Registry {
     map: RwLock<BTreeMap<DomId, Arc<Domain>>>,
+    /// The CPU pools. Locked before anything else; [`crate::pool`] works on them.
+    pub pools: Mutex<sched::Pools>,
 }
 
 impl Registry {
@@ -15,6 +17,7 @@ impl Registry {
     pub const fn new() -> Registry {
         Registry {
             map: RwLock::new(BTreeMap::new()),
+            pools: Mutex::new(sched::Pools::new()),
         }
     }
 

@@ -90,6 +90,8 @@ pub struct Vcpu {
     pub cpu: AtomicU32,
     /// Hard affinity.
     pub affinity: AtomicU64,
+    /// The CPUs it may run on: hard affinity as far as the domain's pool allows. See [`crate::pool`].
+    pub allowed: AtomicU64,
     /// Soft affinity.
     pub soft_affinity: AtomicU64,
     /// `vcpu_info`, when moved out of `shared_info` by registration.
@@ -137,6 +139,7 @@ impl Vcpu {
             running: AtomicBool::new(false),
             cpu: AtomicU32::new(0),
             affinity: AtomicU64::new(!0),
+            allowed: AtomicU64::new(!0),
             soft_affinity: AtomicU64::new(!0),
             info: SharedSpot::default(),
             fifo_control: SharedSpot::default(),

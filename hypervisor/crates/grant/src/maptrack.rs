@@ -59,6 +59,8 @@ pub struct Maptrack {
     chunks: Vec<Vec<Slot>>,
     free: u32,
     used: u32,
+    /// Where [`Maptrack::next_to_drop`] goes on.
+    drop_from: u32,
 }
 
 impl Maptrack {
@@ -69,6 +71,7 @@ impl Maptrack {
             chunks: Vec::new(),
             free: END,
             used: 0,
+            drop_from: 0,
         }
     }
 
@@ -201,6 +204,14 @@ impl Maptrack {
             self.used -= 1;
         }
         Ok(Unmapped { access, gone })
+    }
+
+    /// A mapping that is left, for taking down a domain that makes no new ones. Dropping all of them looks at each
+    /// slot once.
+    pub fn next_to_drop(&mut self) -> Option<(Handle, Mapping)> {
+        let found = self.next_used(Handle(self.drop_from));
+        self.drop_from = found.map_or(END, |(handle, _)| handle.0);
+        found
     }
 
     /// The first mapping at or after `from`, for taking down a domain step by step.

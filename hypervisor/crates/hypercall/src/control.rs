@@ -157,7 +157,7 @@ pub fn sysctl<H: Host>(cx: &Cx<H>) -> Ret {
         sc::DEBUG_KEYS => machine::debug_keys(cx, &op)?,
         sc::GETDOMAININFOLIST => info::list(cx, &mut op)?,
         sc::SCHED_ID => sched::id(&mut op)?,
-        sc::SCHEDULER_OP => sched::of_pool(&mut op)?,
+        sc::SCHEDULER_OP => sched::of_pool(cx, &mut op)?,
         sc::CPUPOOL_OP => pools::cpupool_op(cx, &mut op)?,
         sc::GET_CPU_FEATURESET => cpu_policy::featureset(cx, &mut op)?,
         sc::GET_CPU_POLICY => cpu_policy::system(cx, &mut op)?,

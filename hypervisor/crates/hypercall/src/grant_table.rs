@@ -438,7 +438,7 @@ fn end_use<H: Host>(h: &H, dom: &Arc<Domain>, m: &Mapping, access: Access, gone:
 /// Gives back one mapping of a dying domain; its page tables go separately. `false` when none is left.
 pub fn release_one<H: Host>(h: &H, dom: &Arc<Domain>) -> bool {
     let mut track = dom.maptrack.lock();
-    let Some((handle, m)) = track.next_used(Handle(0)) else {
+    let Some((handle, m)) = track.next_to_drop() else {
         return false;
     };
     if track.begin_unmap(handle).is_err() {

@@ -121,30 +121,7 @@ fn claim_pages<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     let dom = cx.target(r.domid)?;
-    let others: u64 =
-        cx.h.domains()
-            .all()
-            .iter()
-            .filter(|d| d.id != dom.id)
-            .map(|d| d.memory.lock().claimed)
-            .sum();
-    let free = cx.h.with_heap(|heap| heap.free_pages());
-    let mut mem = dom.memory.lock();
-    if r.nr_extents == 0 {
-        mem.claimed = 0;
-        return Ok(0);
-    }
-    let have = dom.tot_pages.load(Ordering::Relaxed);
-    let Some(need) = r.nr_extents.checked_sub(have) else {
-        return Err(Errno::EINVAL.into());
-    };
-    if r.nr_extents > mem.max_pages {
-        return Err(Errno::EINVAL.into());
-    }
-    if need > free.saturating_sub(others) {
-        return Err(Errno::ENOMEM.into());
-    }
-    mem.claimed = need;
+    domain::set_claim(cx.h, &dom, r.nr_extents)?;
     Ok(0)
 }
 

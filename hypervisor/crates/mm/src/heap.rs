@@ -24,6 +24,8 @@ pub struct Heap<'a> {
     free: [[PageList; ORDERS]; 2],
     free_pages: u64,
     total_pages: u64,
+    /// Free frames that are promised to somebody. At most `free_pages`.
+    claimed: u64,
 }
 
 /// A block just allocated. TLBs may still hold translations to it: [`Fresh::ready`] asks for the flush.
@@ -63,6 +65,7 @@ impl<'a> Heap<'a> {
             free: Default::default(),
             free_pages: 0,
             total_pages: 0,
+            claimed: 0,
         }
     }
 
@@ -103,10 +106,47 @@ impl<'a> Heap<'a> {
     }
 
     /// A naturally aligned block of 2^`order` frames; with `max_bits`, all of it at addresses below 2^`max_bits`.
+    /// Frames that are claimed are not given.
     pub fn alloc(&mut self, order: u32, max_bits: Option<u32>) -> Option<Fresh> {
-        if order > MAX_ORDER {
-            return None;
+        self.alloc_claimed(order, max_bits, 0).0
+    }
+
+    /// The same for somebody who has claimed `own` frames ([`Heap::claim`]); what is left of the claim.
+    pub fn alloc_claimed(
+        &mut self,
+        order: u32,
+        max_bits: Option<u32>,
+        own: u64,
+    ) -> (Option<Fresh>, u64) {
+        let others = self.claimed.saturating_sub(own);
+        if order > MAX_ORDER || self.free_pages.saturating_sub(others) < 1 << order {
+            return (None, own);
         }
+        let fresh = self.take(order, max_bits);
+        let used = match fresh {
+            Some(_) => own.min(1 << order),
+            None => 0,
+        };
+        self.claimed = self.claimed.saturating_sub(used);
+        (fresh, own - used)
+    }
+
+    /// Changes a claim of `old` frames to one of `new`. `false`: there are not as many that nobody else has claimed.
+    pub fn claim(&mut self, old: u64, new: u64) -> bool {
+        let others = self.claimed.saturating_sub(old);
+        if new > old && new > self.free_pages.saturating_sub(others) {
+            return false;
+        }
+        self.claimed = others.saturating_add(new);
+        true
+    }
+
+    /// Frames free but promised.
+    pub fn claimed_pages(&self) -> u64 {
+        self.claimed
+    }
+
+    fn take(&mut self, order: u32, max_bits: Option<u32>) -> Option<Fresh> {
         let limit = match max_bits {
             Some(bits) if bits < 64 => (1u64 << bits) >> 12,
             _ => u64::MAX,

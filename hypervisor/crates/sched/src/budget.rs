@@ -6,8 +6,8 @@ pub(crate) const PERIOD_NS: u64 = 30_000_000;
 /// One vcpu's budget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Budget {
-    /// Percent of one CPU, 0: unlimited.
-    cap: u16,
+    /// Hundredths of a percent of one CPU, 0: unlimited.
+    cap: u32,
     /// Number of the period `used` belongs to.
     period: u64,
     /// Nanoseconds used of that period's budget, what earlier ones overdrew included.
@@ -15,16 +15,16 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn set_cap(&mut self, percent: u16) {
-        self.cap = percent;
+    pub(crate) fn set_cap(&mut self, cap: u32) {
+        self.cap = cap;
     }
 
-    pub(crate) fn cap(&self) -> u16 {
+    pub(crate) fn cap(&self) -> u32 {
         self.cap
     }
 
     fn quota(&self) -> u64 {
-        PERIOD_NS / 100 * u64::from(self.cap)
+        PERIOD_NS / 10_000 * u64::from(self.cap)
     }
 
     /// Brings the account to the period of `now`.

@@ -87,13 +87,13 @@ impl Entity {
         }
     }
 
-    /// Limits it to `percent` of one CPU; 0: no limit. A domain's cap is to be shared out over its vcpus.
-    pub fn set_cap(&mut self, percent: u16) {
-        self.budget.set_cap(percent);
+    /// Limits it to `cap` hundredths of a percent of one CPU; 0: no limit. A domain's cap is to be shared out over its vcpus.
+    pub fn set_cap(&mut self, cap: u32) {
+        self.budget.set_cap(cap);
     }
 
-    /// Its limit in percent of one CPU, 0: none.
-    pub fn cap(&self) -> u16 {
+    /// Its limit in hundredths of a percent of one CPU, 0: none.
+    pub fn cap(&self) -> u32 {
         self.budget.cap()
     }
 

@@ -1,7 +1,7 @@
 //! The scheduler's policy as plain values: who runs next, for how long, and where a woken vcpu goes.
 //!
 //! Key types: [`Entity`] (what the policy knows of one vcpu), [`RunQueue`] (one CPU's), [`RunState`] (may a vcpu
-//! run at all), [`place`] and [`RunQueue::steal`] (between CPUs). Weighted fair by virtual runtime, with caps.
+//! run at all), [`place`] and [`RunQueue::steal`] (between CPUs), [`Pools`] (which CPUs for which domains). Weighted fair by virtual runtime, with caps.
 //! Nothing here locks, reads a clock or switches a context: the hypervisor keeps each run queue behind its own
 //! lock, passes the time in nanoseconds, and does what it is told.
 //!
@@ -17,12 +17,14 @@ mod budget;
 mod clock;
 mod entity;
 mod place;
+mod pools;
 mod runqueue;
 mod state;
 
 pub use clock::VirtualClock;
 pub use entity::{CpuMask, DEFAULT_WEIGHT, Entity, Key};
 pub use place::{CpuView, busiest, place};
+pub use pools::{POOL0, Pool, Pools, RATELIMIT_US, allowed};
 pub use runqueue::{Choice, Enqueue, Params, Preempt, Prev, RunQueue};
 pub use state::{RunState, Transition};
 

@@ -121,6 +121,11 @@ impl RunQueue {
             .reserve(n.saturating_sub(self.throttled.len()));
     }
 
+    /// Sets [`Params::ratelimit`].
+    pub fn set_ratelimit(&mut self, ns: u64) {
+        self.params.ratelimit = ns;
+    }
+
     /// The CPU it belongs to.
     pub fn cpu(&self) -> u32 {
         self.cpu

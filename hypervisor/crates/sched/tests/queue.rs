@@ -85,7 +85,7 @@ fn hostile_times_and_weights_do_no_harm() {
     for (n, weight) in [(1, 0), (2, u16::MAX)] {
         let mut e = Entity::new(key(n));
         e.weight = weight;
-        e.set_cap(if n == 1 { u16::MAX } else { 1 });
+        e.set_cap(if n == 1 { 6_553_500 } else { 100 });
         q.insert(e, Enqueue::Wake, 0);
     }
     for now in [0, 10, 5, u64::MAX / 2, 7, u64::MAX, u64::MAX, 0] {

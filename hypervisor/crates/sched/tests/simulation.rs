@@ -102,8 +102,8 @@ fn sleeping_earns_no_more_than_the_credit() {
 #[test]
 fn caps_hold_even_on_an_idle_machine() {
     let mut m = Machine::new(2);
-    m.add(1, HOG, |e| e.set_cap(25));
-    m.add(2, HOG, |e| e.set_cap(60));
+    m.add(1, HOG, |e| e.set_cap(2500));
+    m.add(2, HOG, |e| e.set_cap(6000));
     m.run(6 * SEC);
     near(m.percent(1, 6 * SEC), 25, 1);
     near(m.percent(2, 6 * SEC), 60, 1);
@@ -112,7 +112,7 @@ fn caps_hold_even_on_an_idle_machine() {
 #[test]
 fn a_cap_leaves_the_rest_to_others() {
     let mut m = Machine::new(1);
-    m.add(1, HOG, |e| e.set_cap(10));
+    m.add(1, HOG, |e| e.set_cap(1000));
     m.add(2, HOG, |_| {});
     m.run(6 * SEC);
     near(m.percent(1, 6 * SEC), 10, 1);

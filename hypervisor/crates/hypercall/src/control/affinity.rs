@@ -3,7 +3,8 @@ use super::bitmap::{self, all_cpus};
 use super::{Outcome, Reply, vcpu_of};
 use crate::Cx;
 use core::sync::atomic::Ordering;
-use domain::{Domain, Host};
+use domain::{Domain, Host, pool};
+use sched::CpuMask;
 use xen_abi::Errno;
 use xen_abi::domctl::{Domctl, VCPUAFFINITY_FORCE, VCPUAFFINITY_HARD, VCPUAFFINITY_SOFT};
 
@@ -20,37 +21,22 @@ pub(super) fn set<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let v = vcpu_of(dom, a.vcpu)?;
-    let online = all_cpus(cx);
     let read = |wanted, map| {
         if wanted {
-            bitmap::read(cx, map).map(Some)
+            bitmap::read(cx, map).map(|m| Some(CpuMask(m)))
         } else {
             Ok(None)
         }
     };
     let new_hard = read(hard, &a.cpumap_hard)?;
     let new_soft = read(soft, &a.cpumap_soft)?;
-    // A soft affinity that cannot be had is a wish that stays one.
-    if new_hard.is_some_and(|map| map & online == 0) {
-        return Err(Errno::EINVAL.into());
-    }
-    if let Some(map) = new_hard {
-        v.affinity.store(map, Ordering::Release);
-    }
-    if let Some(map) = new_soft {
-        v.soft_affinity.store(map, Ordering::Release);
-    }
-    cx.h.affinity_changed(v);
-    let in_force = v.affinity.load(Ordering::Acquire) & online;
+    let in_force = pool::set_affinity(cx.h, dom, v, new_hard, new_soft)?.0;
     if hard {
         bitmap::write(cx, &a.cpumap_hard, in_force)?;
     }
     if soft {
-        bitmap::write(
-            cx,
-            &a.cpumap_soft,
-            v.soft_affinity.load(Ordering::Acquire) & in_force,
-        )?;
+        let wish = v.soft_affinity.load(Ordering::Acquire);
+        bitmap::write(cx, &a.cpumap_soft, wish & in_force)?;
     }
     Ok(Reply::Done)
 }

@@ -57,6 +57,7 @@ fn describe<H: Host>(h: &H, dom: &Domain) -> GetDomainInfo {
         max_vcpu_id: dom.vcpus.last().map_or(INVALID_MAX_VCPU_ID, |v| v.id.0),
         ssidref: dom.ssidref,
         handle: *dom.handle.lock(),
+        cpupool: dom.pool.load(Ordering::Relaxed),
         ..GetDomainInfo::default()
     };
     for v in dom.vcpus.iter() {
@@ -64,7 +65,7 @@ fn describe<H: Host>(h: &H, dom: &Domain) -> GetDomainInfo {
     }
     let mem = dom.memory.lock();
     info.max_pages = mem.max_pages;
-    info.outstanding_pages = mem.claimed;
+    info.outstanding_pages = mem.claimed();
     info
 }
 

@@ -25,18 +25,20 @@ static LAST_ID: AtomicU16 = AtomicU16::new(0);
 
 /// `createdomain`. Returns the id in the header. The domain starts paused by the toolstack.
 pub(super) fn create<H: Host>(cx: &Cx<H>, op: &mut Domctl) -> Outcome {
-    let params = check(&op.createdomain())?;
-    let dom = {
+    let wish = op.createdomain();
+    let params = check(&wish)?;
+    let dom = domain::pool::admit(cx.h, wish.cpupool_id, || {
         let _one = CREATING.lock();
         let id = pick_id(cx.h, op.domain)?;
         let dom = Domain::new(cx.h, &CreateParams { id, ..params })?;
         dom.controller_pauses.store(1, Ordering::Release);
         *dom.cpuid.lock() = cx.h.default_cpuid();
-        if !cx.h.domains().insert(dom.clone()) {
-            return Err(Errno::EEXIST.into());
+        if cx.h.domains().insert(dom.clone()) {
+            Ok(dom)
+        } else {
+            Err(Errno::EEXIST)
         }
-        dom
-    };
+    })?;
     for v in dom.vcpus.iter() {
         if let Err(e) = cx.h.vcpu_created(&dom, v) {
             // It owns next to nothing yet: this ends soon.
@@ -59,9 +61,6 @@ fn check(c: &CreateDomain) -> Result<CreateParams, Errno> {
     let arch = c.arch.emulation_flags != 0 || c.arch.misc_flags & !X86_MSR_RELAXED != 0;
     if odd || arch || c.grant_opts & !GRANT_VERSION_MASK != 0 {
         return Err(Errno::EINVAL);
-    }
-    if c.cpupool_id != 0 {
-        return Err(Errno::ESRCH);
     }
     if c.max_vcpus == 0 || c.max_vcpus > MAX_VCPUS {
         return Err(Errno::EINVAL);

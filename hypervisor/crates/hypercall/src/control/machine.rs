@@ -42,12 +42,8 @@ pub(super) fn physinfo<H: Host>(cx: &Cx<H>, op: &mut Sysctl) -> Outcome {
     } else {
         0
     };
-    let claimed =
-        cx.h.domains()
-            .all()
-            .iter()
-            .map(|d| d.memory.lock().claimed)
-            .sum();
+    let (free, claimed) =
+        cx.h.with_heap(|heap| (heap.free_pages(), heap.claimed_pages()));
     op.set_physinfo(Physinfo {
         threads_per_core: info.threads_per_core,
         cores_per_socket: info.cores_per_socket,
@@ -58,7 +54,7 @@ pub(super) fn physinfo<H: Host>(cx: &Cx<H>, op: &mut Sysctl) -> Outcome {
         cpu_khz: info.cpu_khz,
         capabilities: PHYSCAP_PV | PHYSCAP_GNTTAB_V1 | hvm,
         total_pages: info.total_pages,
-        free_pages: cx.h.with_heap(|heap| heap.free_pages()),
+        free_pages: free,
         outstanding_pages: claimed,
         max_mfn: info.max_mfn.saturating_sub(1),
         hw_cap: info.hw_cap,

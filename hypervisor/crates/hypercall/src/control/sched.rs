@@ -7,9 +7,6 @@ use xen_abi::Errno;
 use xen_abi::domctl::{self as dc, Domctl, SCHEDULER_CREDIT2, SchedCredit2};
 use xen_abi::sysctl::{self as sc, Credit2Schedule, SchedId, Sysctl};
 
-/// Shortest time a vcpu runs before another of equal weight may take over, in microseconds.
-const RATELIMIT_US: u32 = 1000;
-
 /// domctl `scheduler_op`.
 pub(super) fn of_domain<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> Outcome {
     let mut s = op.scheduler_op();
@@ -49,26 +46,29 @@ pub(super) fn id(op: &mut Sysctl) -> Outcome {
 }
 
 /// sysctl `scheduler_op`.
-pub(super) fn of_pool(op: &mut Sysctl) -> Outcome {
+pub(super) fn of_pool<H: Host>(cx: &Cx<H>, op: &mut Sysctl) -> Outcome {
     let mut s = op.scheduler_op();
-    if s.cpupool_id != 0 {
-        return Err(Errno::ESRCH.into());
-    }
+    let ratelimit_us = {
+        let pools = cx.h.domains().pools.lock();
+        pools.get(s.cpupool_id).ok_or(Errno::ESRCH)?.ratelimit_us
+    };
     if s.sched_id != SCHEDULER_CREDIT2 {
         return Err(Errno::EINVAL.into());
     }
     match s.cmd {
         sc::SCHEDOP_GETINFO => {
-            s.u.set(Credit2Schedule {
-                ratelimit_us: RATELIMIT_US,
-            });
+            s.u.set(Credit2Schedule { ratelimit_us });
             op.set_scheduler_op(s);
             Ok(Reply::Data)
         }
-        sc::SCHEDOP_PUTINFO if s.u.get::<Credit2Schedule>().ratelimit_us == RATELIMIT_US => {
+        sc::SCHEDOP_PUTINFO => {
+            let us = s.u.get::<Credit2Schedule>().ratelimit_us;
+            if us != 0 && !(sc::SCHED_RATELIMIT_MIN..=sc::SCHED_RATELIMIT_MAX).contains(&us) {
+                return Err(Errno::EINVAL.into());
+            }
+            domain::pool::set_ratelimit(cx.h, s.cpupool_id, us)?;
             Ok(Reply::Done)
         }
-        sc::SCHEDOP_PUTINFO => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::EINVAL.into()),
     }
 }
