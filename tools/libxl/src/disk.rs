@@ -44,6 +44,8 @@ pub struct Disk {
     pub vdev: VirtualDevice,
     /// Whether the guest may write.
     pub writable: bool,
+    /// `w!`: whoever else uses it.
+    pub shared: bool,
     /// Whether it is a CD drive.
     pub cdrom: bool,
     /// `phy`, `qdisk`, ...; chosen from the target if absent.
@@ -73,12 +75,15 @@ const PREFIXES: &[(&str, Option<Format>)] = &[
     ("qed:", Some(Format::Qed)),
 ];
 
+/// Prefixes that stand for the script `block-PREFIX`.
+const SCRIPTED: &[&str] = &["drbd", "iscsi", "nbd", "enbd"];
+
 #[derive(Default)]
 struct Parts {
     target: Option<String>,
     format: Option<Format>,
     vdev: Option<String>,
-    access: Option<bool>,
+    access: Option<&'static Access>,
     old_prefix: bool,
     cdrom: bool,
     backendtype: Option<String>,
@@ -104,6 +109,46 @@ impl Disk {
             rest = more.trim_start();
         }
         p.finish(spec)
+    }
+}
+
+impl Disk {
+    /// The same as a specification, every part by its key.
+    pub fn spec(&self) -> String {
+        let mut spec = format!(
+            "vdev={},format={},access={}",
+            self.vdev,
+            self.format.name(),
+            self.mode()
+        );
+        let mut add = |key: &str, value: &Option<String>| {
+            if let Some(v) = value {
+                spec.push_str(&format!(",{key}={v}"));
+            }
+        };
+        add("backendtype", &self.backendtype);
+        add("backend", &self.backend);
+        add("script", &self.script);
+        let flags = [
+            (self.cdrom, ",devtype=cdrom"),
+            (self.discard, ",discard"),
+            (!self.discard, ",no-discard"),
+            (self.direct_io_safe, ",direct-io-safe"),
+        ];
+        for (_, word) in flags.iter().filter(|f| f.0) {
+            spec.push_str(word);
+        }
+        // Last, since it may hold anything.
+        spec + ",target=" + &self.target
+    }
+
+    /// `r`, `w` or `w!`.
+    pub fn mode(&self) -> &'static str {
+        match (self.writable, self.shared) {
+            (false, _) => "r",
+            (true, false) => "w",
+            (true, true) => "w!",
+        }
     }
 }
 
@@ -164,6 +209,13 @@ impl Parts {
 
     fn old_target(&mut self, item: &str) {
         let mut rest = item;
+        if let Some((prefix, target)) = item.split_once(':')
+            && SCRIPTED.contains(&prefix)
+        {
+            self.script = Some(format!("block-{prefix}"));
+            self.old_prefix = true;
+            rest = target;
+        }
         while let Some((prefix, format)) = PREFIXES.iter().find(|p| rest.starts_with(p.0)) {
             rest = &rest[prefix.len()..];
             self.old_prefix = true;
@@ -202,16 +254,21 @@ impl Parts {
                 "\"{spec}\" names no target, which only a CD drive may lack"
             ));
         }
+        let writable = self.access.is_none_or(|a| a.writable) && !self.cdrom;
+        if self.script.is_some() && format != Format::Raw {
+            return Err(format!("\"{spec}\": scripts are for raw disks only"));
+        }
         Ok(Disk {
             target,
             format,
             vdev,
-            writable: self.access.unwrap_or(!self.cdrom) && !self.cdrom,
+            writable,
+            shared: writable && self.access.is_some_and(|a| a.shared),
             cdrom: self.cdrom,
             backendtype: self.backendtype,
             script: self.script,
             backend: self.backend,
-            discard: self.discard.unwrap_or(true),
+            discard: self.discard.unwrap_or(writable),
             direct_io_safe: self.direct_io_safe,
         })
     }
@@ -222,12 +279,33 @@ fn format(word: &str) -> Result<Format, String> {
     found.ok_or_else(|| format!("\"{word}\" is no disk format (raw, qcow, qcow2, vhd, qed)"))
 }
 
-fn access(word: &str) -> Result<bool, String> {
-    match word {
-        "r" | "ro" => Ok(false),
-        "w" | "rw" | "w!" => Ok(true),
-        _ => Err(format!("\"{word}\" is no access mode (r, ro, w, rw)")),
+/// A mode of access.
+struct Access {
+    word: &'static str,
+    writable: bool,
+    shared: bool,
+}
+
+const ACCESS: &[Access] = &[
+    mode("r", false, false),
+    mode("ro", false, false),
+    mode("w", true, false),
+    mode("rw", true, false),
+    mode("w!", true, true),
+    mode("rw!", true, true),
+];
+
+const fn mode(word: &'static str, writable: bool, shared: bool) -> Access {
+    Access {
+        word,
+        writable,
+        shared,
     }
+}
+
+fn access(word: &str) -> Result<&'static Access, String> {
+    let found = ACCESS.iter().find(|a| a.word == word);
+    found.ok_or_else(|| format!("\"{word}\" is no access mode (r, ro, w, rw, w!)"))
 }
 
 #[cfg(test)]
@@ -275,6 +353,25 @@ mod tests {
             (String::new(), Format::Empty, 5632, false, true)
         );
         assert_eq!(ok("vdev=xvda,target=/a,b=c").0, "/a,b=c");
+    }
+
+    #[test]
+    fn a_specification_of_a_disk_makes_the_same_disk() {
+        for spec in [
+            "phy:/dev/vg/guest,xvda1,w!",
+            "file:/a.iso,hdc:cdrom,r",
+            ",empty,hdc,cdrom",
+            "script=block-x,vdev=xvdb,backendtype=phy,discard,direct-io-safe,target=a,b=c",
+            "drbd:res0,xvda,w",
+        ] {
+            let one = Disk::parse(spec).unwrap();
+            assert_eq!(Disk::parse(&one.spec()).unwrap(), one, "{}", one.spec());
+        }
+        let drbd = Disk::parse("drbd:res0,xvda,w").unwrap();
+        assert_eq!(
+            (drbd.script.as_deref(), &*drbd.target),
+            (Some("block-drbd"), "res0")
+        );
     }
 
     #[test]

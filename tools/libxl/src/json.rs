@@ -61,7 +61,7 @@ impl DomainConfig {
         );
         put("b_info", Value::Object(b_info));
         if !self.disks.is_empty() {
-            put("disks", self.disks.iter().map(disk).collect());
+            put("disks", self.disks.iter().map(Disk::json).collect());
         }
         if !self.vifs.is_empty() {
             put(
@@ -87,14 +87,44 @@ impl DomainConfig {
     }
 }
 
-fn disk(d: &Disk) -> Value {
-    json!({
-        "pdev_path": d.target,
-        "vdev": d.vdev.name,
-        "format": d.format.name(),
-        "readwrite": i32::from(d.writable),
-        "is_cdrom": i32::from(d.cdrom),
-    })
+impl Disk {
+    /// Its record.
+    pub fn json(&self) -> Value {
+        let mut disk = Map::new();
+        let mut put = |k: &str, v: Value| drop(disk.insert(k.into(), v));
+        if !self.target.is_empty() {
+            put("pdev_path", json!(self.target));
+        }
+        put("vdev", json!(self.vdev.name));
+        if let Some(b) = &self.backendtype {
+            put("backend", json!(b));
+        }
+        put("format", json!(self.format.name()));
+        if let Some(s) = &self.script {
+            put("script", json!(s));
+        }
+        // As libxl prints them: what is as usual is left out.
+        let usual = self.writable;
+        for (key, there) in [
+            ("removable", self.cdrom),
+            ("readwrite", self.writable),
+            ("is_cdrom", self.cdrom),
+        ] {
+            if there {
+                put(key, json!(1));
+            }
+        }
+        if self.direct_io_safe {
+            put("direct_io_safe", json!(true));
+        }
+        if self.discard != usual {
+            put(
+                "discard_enable",
+                json!(if self.discard { "True" } else { "False" }),
+            );
+        }
+        Value::Object(disk)
+    }
 }
 
 fn nic(devid: usize, v: &Vif) -> Value {

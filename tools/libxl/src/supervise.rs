@@ -52,6 +52,9 @@ impl Host<'_> {
             log(format!("{dom} is gone"));
             return Ok(Outcome::Over);
         };
+        // Devices may have come and gone since it was created.
+        let kept = self.saved_config(dom)?;
+        let config = kept.as_ref().unwrap_or(config);
         let action = config.action_for(reason);
         log(format!(
             "{dom} has shut down, reason {reason:?}; action is {}",

@@ -2,6 +2,9 @@
 //! day both ends are taken apart, with the guest's consent or without.
 //!
 //! [`Handle`] names a device, [`Device`] is one about to be; `vbd` and `vif` know what is peculiar to theirs.
+mod kept;
+mod qdisk;
+mod sharing;
 pub(crate) mod vbd;
 pub(crate) mod vif;
 
@@ -134,8 +137,12 @@ impl Device {
 }
 
 /// Lets devices appear to both kernels at once.
-pub(crate) fn publish(host: &Host, devices: &[Device], what: &str) -> Result<()> {
-    let mut write = |s: &dyn Store| devices.iter().try_for_each(|d| d.write(s));
+pub(crate) fn publish(
+    host: &Host,
+    devices: &[impl std::borrow::Borrow<Device>],
+    what: &str,
+) -> Result<()> {
+    let mut write = |s: &dyn Store| devices.iter().try_for_each(|d| d.borrow().write(s));
     host.xs
         .atomically(&mut write)
         .during(|| format!("connecting {what}"))
@@ -178,26 +185,23 @@ pub(crate) fn wait_ready(host: &Host, h: &Handle, name: &str) -> Result<()> {
     let back = h.back();
     let failed = |why: String| Error::new(format!("{name}: the back end refused it: {why}"));
     let ready = poll(host.limits.backend, || {
+        if h.kind == "qdisk" && qdisk::has_died(host, h.dom) {
+            return Err(failed("its qemu has ended".into()).hint(qdisk::see_log(host, h.dom)));
+        }
         match state_of(host, &back)? {
             Some(s) if s >= state::CLOSING => {
                 let why = kernel_error(host, h).unwrap_or_else(|| format!("its state is {s}"));
-                return Err(failed(why));
+                Err(failed(why))
             }
-            Some(s) if s >= state::INIT_WAIT => {}
-            _ => return Ok(None),
+            Some(s) if s >= state::INIT_WAIT => Ok(Some(())),
+            _ => Ok(None),
         }
-        // Only then the kernel opens the disk; this file appears when it could.
-        let sysfs = h.sysfs(host);
-        if h.kind != "vbd" || !sysfs.exists() || sysfs.join("physical_device").exists() {
-            return Ok(Some(()));
-        }
-        kernel_error(host, h).map_or(Ok(None), |why| Err(failed(why)))
     })?;
     ready.ok_or_else(|| {
         let seconds = host.limits.backend.as_secs_f32();
         let message = format!("{name}: no back end took it on within {seconds} s");
         Error::new(message).hint(match &*h.kind {
-            "qdisk" => "see the log of its qemu in /var/log/xen".to_string(),
+            "qdisk" => qdisk::see_log(host, h.dom),
             kind => format!(
                 "is module {} loaded? dmesg may say more",
                 driver_module(kind)
@@ -251,7 +255,7 @@ pub(crate) fn run(command: &mut std::process::Command) -> std::result::Result<()
 
 /// Checks everything about a configuration's devices, before anything exists.
 pub(crate) fn check(host: &Host, config: &DomainConfig) -> Result<()> {
-    vbd::check(host, &config.disks)?;
+    vbd::check(host, &config.disks, None)?;
     vif::check(host, &config.vifs)
 }
 
@@ -332,10 +336,10 @@ pub(crate) fn detach_forced(host: &Host, all: &[Handle]) -> Result<()> {
         let _ = host.xs.atomically(&mut close);
     }
     let deadline = Instant::now() + host.limits.release;
+    // A process closes its disks when it ends.
     for h in all.iter().filter(|h| h.sysfs(host).exists()) {
-        let back = h.back();
         let _ = poll(deadline.saturating_duration_since(Instant::now()), || {
-            let state = state_of(host, &back)?.unwrap_or(state::CLOSED);
+            let state = state_of(host, &h.back())?.unwrap_or(state::CLOSED);
             Ok((state == state::CLOSED || !h.sysfs(host).exists()).then_some(()))
         });
     }
@@ -355,21 +359,31 @@ fn unplug(host: &Host, h: &Handle) -> Result<()> {
     }
 }
 
+/// Where a device's nodes are.
+fn directories(h: &Handle) -> [String; 4] {
+    let error = format!("/local/domain/0/error/{}", h.back_relative());
+    [h.libxl(), h.front(), h.back(), error].map(|p| {
+        let dir = Path::new(&p).parent().unwrap_or(Path::new("/"));
+        dir.to_string_lossy().into_owned()
+    })
+}
+
 /// Removes all nodes of devices, and the directories that become empty.
 pub(crate) fn erase(host: &Host, all: &[Handle]) -> Result<()> {
     let mut remove = |s: &dyn Store| -> xenstore::Result<()> {
         for h in all {
-            nodes::remove(s, &h.libxl())?;
-            nodes::remove(s, &h.front())?;
-            let back = h.back();
-            nodes::remove(s, &back)?;
             let error = format!("/local/domain/0/error/{}", h.back_relative());
-            nodes::remove(s, &error)?;
-            for dir in [&back, &error].map(|p| Path::new(p).parent()) {
-                let dir = dir.unwrap_or(Path::new("/")).to_string_lossy();
-                if s.exists(&dir)? && nodes::children(s, &dir)?.is_empty() {
-                    nodes::remove(s, &dir)?;
-                }
+            for path in [h.libxl(), h.front(), h.back(), error] {
+                nodes::remove(s, &path)?;
+            }
+        }
+        // Directories that are empty now, once for all of them.
+        let mut dirs: Vec<String> = all.iter().flat_map(directories).collect();
+        dirs.sort();
+        dirs.dedup();
+        for dir in dirs {
+            if s.exists(&dir)? && nodes::children(s, &dir)?.is_empty() {
+                nodes::remove(s, &dir)?;
             }
         }
         Ok(())
@@ -380,5 +394,6 @@ pub(crate) fn erase(host: &Host, all: &[Handle]) -> Result<()> {
 
 /// Takes a domain's devices away, without asking it.
 pub(crate) fn detach_all(host: &Host, dom: DomId) -> Result<()> {
-    detach_forced(host, &handles(host, dom)?)
+    let detached = handles(host, dom).and_then(|all| detach_forced(host, &all));
+    detached.and(qdisk::stop(host, dom))
 }

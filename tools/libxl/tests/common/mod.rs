@@ -19,6 +19,8 @@ const SHARED: &[&str] = &[
     "/vm",
     "/local/domain/0/backend",
     "/local/domain/0/backend/console",
+    "/local/domain/0/backend/vbd",
+    "/local/domain/0/backend/qdisk",
 ];
 
 /// Everything that is observable about the machine.
@@ -30,6 +32,10 @@ pub struct Machine {
     pub calls: RefCell<Vec<String>>,
     /// Fails the call with this number, counted from the first that changes something.
     pub fail_at: Cell<Option<usize>>,
+    /// Back ends do not take new devices on.
+    pub no_backend: Cell<bool>,
+    /// Guests do not let devices go.
+    pub clinging: Cell<bool>,
     next: Cell<u16>,
     count: Cell<usize>,
 }
@@ -109,6 +115,33 @@ impl Machine {
 
     pub fn shut_down(&self, dom: DomId, reason: ShutdownReason) {
         self.change(dom, |d| d.state.shutdown = Some(reason));
+    }
+
+    /// What back ends and guests do after a change: new devices are taken on, closing ones let go.
+    fn backends_act(&self) {
+        let mut nodes = self.nodes.borrow_mut();
+        for (path, node) in nodes.iter_mut() {
+            if !path.starts_with("/local/domain/0/backend/v") || !path.ends_with("/state") {
+                continue;
+            }
+            match &*node.0 {
+                "1" if !self.no_backend.get() => node.0 = "2".into(),
+                "5" if !self.clinging.get() => node.0 = "6".into(),
+                _ => {}
+            }
+        }
+    }
+
+    /// A guest's front end connects.
+    #[allow(dead_code)]
+    pub fn connect(&self, dom: DomId, device: &str) {
+        let mut nodes = self.nodes.borrow_mut();
+        for path in [format!("/local/domain/{}/device/{device}/state", dom.0), {
+            let (kind, id) = device.split_once('/').unwrap();
+            format!("/local/domain/0/backend/{kind}/{}/{id}/state", dom.0)
+        }] {
+            nodes.get_mut(&path).expect("the device exists").0 = "4".into();
+        }
     }
 
     /// Domains and nodes, to compare before and after; the directories that domains share are left out.
@@ -377,7 +410,7 @@ impl Xenstore for Machine {
         body: &mut dyn FnMut(&dyn Store) -> xenstore::Result<()>,
     ) -> xenstore::Result<()> {
         let before = self.nodes.borrow().clone();
-        let result = body(self);
+        let result = body(self).map(|()| self.backends_act());
         if result.is_err() {
             *self.nodes.borrow_mut() = before;
         }
@@ -404,6 +437,7 @@ pub mod tempdir {
             std::fs::create_dir_all(&dir).unwrap();
             TempDir(dir)
         }
+        #[allow(dead_code)]
         pub fn files(&self) -> Vec<String> {
             let entries = std::fs::read_dir(&self.0).unwrap();
             entries

@@ -1,5 +1,6 @@
 //! One file for each family of verbs.
 mod absent;
+mod block;
 mod config;
 mod console;
 mod cpupool;
@@ -16,6 +17,7 @@ mod uptime;
 mod vcpu;
 
 pub use absent::{no_display, no_passthrough, no_save, not_here};
+pub use block::{block_attach, block_detach, block_list, cd_eject, cd_insert};
 pub use config::config_update;
 pub use console::console;
 pub use cpupool::{

@@ -1,5 +1,51 @@
 //! Verbs about disks, interfaces and other devices of domains.
-use super::Command;
+use super::{Command, on, short};
+use crate::cmd;
 
 /// The verbs.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "block-attach",
+        args: "<Domain> <disk-spec-component(s)>...",
+        help: "Create a new virtual block device",
+        min_args: 2,
+        flags: &[short('d', "Check it and show it as JSON, attach nothing.")],
+        run: cmd::block_attach,
+    },
+    Command {
+        name: "block-list",
+        args: "<Domain(s)>",
+        help: "List virtual block devices for a domain",
+        min_args: 1,
+        flags: &[],
+        run: cmd::block_list,
+    },
+    Command {
+        name: "block-detach",
+        args: "[option] <Domain> <DevId>",
+        help: "Destroy a domain's virtual block device",
+        min_args: 2,
+        flags: &[on(
+            'f',
+            "force",
+            "do not wait for the domain to release the device",
+        )],
+        run: cmd::block_detach,
+    },
+    Command {
+        name: "cd-insert",
+        args: "<Domain> <VirtualDevice> <path>",
+        help: "Insert a cdrom into a guest's cd drive",
+        min_args: 3,
+        flags: &[],
+        run: cmd::cd_insert,
+    },
+    Command {
+        name: "cd-eject",
+        args: "<Domain> <VirtualDevice>",
+        help: "Eject a cdrom from a guest's cd drive",
+        min_args: 2,
+        flags: &[],
+        run: cmd::cd_eject,
+    },
+];
