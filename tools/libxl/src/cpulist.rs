@@ -44,6 +44,15 @@ impl CpuList {
         terms.collect::<Result<_, _>>().map(CpuList)
     }
 
+    /// The highest CPU that it names.
+    pub(crate) fn highest(&self) -> u32 {
+        let last = |t: &Term| match *t {
+            Term::All => 0,
+            Term::Add(_, b) | Term::Remove(_, b) => b,
+        };
+        self.0.iter().map(last).max().unwrap_or(0)
+    }
+
     /// The list's CPUs on a machine with CPUs 0 to `max_id`; an error if there is none of them.
     pub fn resolve(&self, max_id: u32) -> Result<CpuMap, String> {
         let mut set = std::collections::BTreeSet::new();

@@ -11,6 +11,7 @@ pub mod docs;
 pub mod opts;
 pub mod output;
 pub mod table;
+pub mod top;
 pub mod xlconf;
 
 use ctx::{Ctx, Failure};

@@ -12,8 +12,21 @@ use std::process::ExitCode;
 use xen_abi::DomId;
 use xenconsoled::client::{DEFAULT_ESCAPE, attach};
 
+/// What a failed creation ends with.
+const FAILED: u8 = 3;
+
 /// `xl create`
 pub fn create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
+    match try_create(ctx, args) {
+        Err(Failure::Message(m)) => {
+            eprintln!("{m}");
+            Ok(ExitCode::from(FAILED))
+        }
+        other => other,
+    }
+}
+
+fn try_create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
     let quiet = args.has("q");
     let conf = xlconf::read();
     let mut config = read_config(args, quiet)?;

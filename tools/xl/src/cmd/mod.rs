@@ -13,6 +13,7 @@ mod sched;
 mod shutdown;
 mod signal;
 mod supervise;
+mod top;
 mod uptime;
 mod vcpu;
 
@@ -33,5 +34,6 @@ pub use sched::{sched_credit, sched_credit2};
 pub use shutdown::{reboot, shutdown};
 pub use signal::{button_press, sysrq, trigger};
 pub use supervise::supervise;
+pub use top::top;
 pub use uptime::uptime;
 pub use vcpu::{vcpu_list, vcpu_pin, vcpu_set};

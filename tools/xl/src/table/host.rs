@@ -105,6 +105,24 @@ pub const COMMANDS: &[Command] = &[
         run: cmd::cpupool_numa_split,
     },
     Command {
+        name: "top",
+        args: "[-b] [-d SECONDS] [-i ROUNDS]",
+        help: "Monitor a host and the domains in real time",
+        min_args: 0,
+        flags: &[
+            on('b', "batch", "Print text instead of filling the screen."),
+            val(
+                'd',
+                Some("delay"),
+                "SECONDS",
+                "Time between two looks; 3 if absent.",
+            ),
+            val('i', Some("iterations"), "ROUNDS", "Looks before it ends."),
+            on('f', "full-name", "Do not shorten the domains' names."),
+        ],
+        run: cmd::top,
+    },
+    Command {
         name: "help",
         args: "[Command]",
         help: "Print help for all commands or one",
