@@ -115,7 +115,10 @@ fn what_can_be_seen_beforehand_is_refused_beforehand() {
         "opening the kernel /missing: No such file"
     );
     assert!(refused("name='h'\ncpus='9'").starts_with("\"cpus\": it names no CPU of this machine"));
-    assert!(refused("name='h'\ndisk=['/no/such,raw,xvda,w']").starts_with("disk xvda: /no/such: "));
+    assert!(
+        refused("name='h'\ndisk=['/no/such,raw,xvda,w']")
+            .starts_with("disk xvda (/no/such): /no/such: ")
+    );
     assert!(
         refused("name='h'\ndisk=['/,qcow2,xvda,w']").contains("format qcow2 is not supported yet")
     );
