@@ -4,7 +4,7 @@ use crate::host::{HostSpec, Hypervisor, Mode, Tools};
 use crate::machine::{Machine, Serial};
 use crate::qemu::{Hardware, Qemu};
 use crate::steps::Steps;
-use crate::{Context, Result, dist, image, paths};
+use crate::{Context, Result, dist, image, package, paths};
 use std::time::Duration;
 
 /// What `--help` prints.
@@ -76,6 +76,7 @@ pub fn main(args: &[String]) -> Result<i32> {
         dist::tools(&mut steps)?;
     }
     if o.build_only {
+        package::build(&mut steps)?;
         steps.done(&format!(
             "{} is laid out as the root of a host",
             paths::dist().display()

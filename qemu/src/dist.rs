@@ -2,7 +2,7 @@
 
 use crate::initrd::{PROGRAMS, XENSTORE_NAMES};
 use crate::steps::Steps;
-use crate::{Context, Result, paths};
+use crate::{Context, Result, package, paths};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,6 +32,7 @@ pub fn cargo(args: &[&str], target: Option<&Path>) -> Result<()> {
 pub fn build(steps: &mut Steps) -> Result<()> {
     hypervisor(steps)?;
     tools(steps)?;
+    package::build(steps)?;
     steps.done(&format!(
         "{} is laid out as the root of a host",
         paths::dist().display()

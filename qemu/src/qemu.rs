@@ -45,6 +45,8 @@ enum Boot {
     },
     /// A CD image with GRUB on it.
     Cdrom(PathBuf),
+    /// A disk in qcow2's format with GRUB on it.
+    Disk(PathBuf),
 }
 
 /// An emulated computer.
@@ -73,6 +75,16 @@ impl Qemu {
     /// Starts from this CD image instead of what [`Machine::deploy`] would make.
     pub fn insert_cdrom(&mut self, image: PathBuf) {
         self.boot = Some(Boot::Cdrom(image));
+    }
+
+    /// Starts from this disk (format qcow2), which is then /dev/vda.
+    pub fn insert_disk(&mut self, image: PathBuf) {
+        self.boot = Some(Boot::Disk(image));
+    }
+
+    /// A directory that lasts as long as this computer.
+    pub fn scratch(&self) -> &std::path::Path {
+        self.scratch.path()
     }
 
     /// Runs with this terminal as the serial line until the machine ends or Ctrl-A x is typed.
@@ -130,6 +142,10 @@ impl Qemu {
             }
             Boot::Cdrom(image) => {
                 command.arg("-cdrom").arg(image);
+            }
+            Boot::Disk(image) => {
+                let drive = format!("file={},if=virtio,format=qcow2", image.display());
+                command.arg("-drive").arg(drive);
             }
         }
         command.args(&hw.extra);
