@@ -60,6 +60,17 @@ pub fn overlay(base: &Path, to: &Path) -> Result<()> {
     .map(drop)
 }
 
+/// A new disk at `to` of so many MiB, all zeros.
+pub fn empty(mib: u32, to: &Path) -> Result<()> {
+    debian::quietly(
+        Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2"])
+            .arg(to)
+            .arg(format!("{mib}M")),
+    )
+    .map(drop)
+}
+
 /// Held by one process at a time; freed when dropped, however that process ends.
 pub struct Lock(std::fs::File);
 

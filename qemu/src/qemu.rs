@@ -45,8 +45,8 @@ enum Boot {
     },
     /// A CD image with GRUB on it.
     Cdrom(PathBuf),
-    /// A disk in qcow2's format with GRUB on it.
-    Disk(PathBuf),
+    /// Disks in qcow2's format; GRUB is on the first.
+    Disks(Vec<PathBuf>),
 }
 
 /// An emulated computer.
@@ -77,9 +77,12 @@ impl Qemu {
         self.boot = Some(Boot::Cdrom(image));
     }
 
-    /// Starts from this disk (format qcow2), which is then /dev/vda.
+    /// Starts from a disk (format qcow2), /dev/vda; those that are inserted after it come after it.
     pub fn insert_disk(&mut self, image: PathBuf) {
-        self.boot = Some(Boot::Disk(image));
+        match &mut self.boot {
+            Some(Boot::Disks(disks)) => disks.push(image),
+            other => *other = Some(Boot::Disks(vec![image])),
+        }
     }
 
     /// A directory that lasts as long as this computer.
@@ -143,9 +146,11 @@ impl Qemu {
             Boot::Cdrom(image) => {
                 command.arg("-cdrom").arg(image);
             }
-            Boot::Disk(image) => {
-                let drive = format!("file={},if=virtio,format=qcow2", image.display());
-                command.arg("-drive").arg(drive);
+            Boot::Disks(images) => {
+                for image in images {
+                    let drive = format!("file={},if=virtio,format=qcow2", image.display());
+                    command.arg("-drive").arg(drive);
+                }
             }
         }
         command.args(&hw.extra);

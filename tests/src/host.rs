@@ -138,11 +138,7 @@ impl Builder {
         let mut machine = Qemu::new(self.hardware, verbose)?;
         machine.deploy(&self.spec)?;
         machine.run()?;
-        Ok(Host {
-            machine,
-            commands: 0,
-            start: Instant::now(),
-        })
+        Ok(Host::of(machine))
     }
 
     /// Boots until dom0 takes commands.
@@ -164,6 +160,20 @@ impl Host {
     /// Boots `builder`'s host until dom0 takes commands.
     pub fn boot(builder: Builder) -> Result<Self> {
         builder.boot()
+    }
+
+    /// A machine that was just switched on.
+    pub(crate) fn of(machine: Qemu) -> Self {
+        Self {
+            machine,
+            commands: 0,
+            start: Instant::now(),
+        }
+    }
+
+    /// Its serial line.
+    pub(crate) fn serial(&mut self) -> Result<&mut qemu::machine::Serial> {
+        self.machine.serial()
     }
 
     /// Time since power-on.

@@ -4,9 +4,11 @@
 //! A story that both hypervisors and both sets of tools must bear out is told with [`matrix!`].
 
 pub mod host;
+pub mod installed;
 pub mod micro;
 
 pub use host::{Builder, Host, Reply, Story, corten, xen};
+pub use installed::{Installed, debian, installed, installed_xen};
 
 /// Debian's Xen with Debian's tools: that a story is true at all.
 pub fn reference() -> Builder {
