@@ -99,6 +99,11 @@ impl Installed {
         self
     }
 
+    /// The disk that this machine boots from a copy of; to be read only, by way of [`disk::overlay`].
+    pub fn disk(&self) -> Result<PathBuf> {
+        prepared(self.system)
+    }
+
     /// Boots from this disk (format qcow2), which keeps what is written to it, instead of from a copy.
     pub fn from_disk(mut self, disk: PathBuf) -> Self {
         self.disk = Some(disk);
@@ -237,18 +242,17 @@ fn install_corten(machine: Installed) -> Result<()> {
 /// Where [`install_package`] looks for our package.
 pub const PACKAGE: &str = "/root/corten.deb";
 
-/// `apt install`, settings, `update-grub`.
+/// Settings, then `apt install`, which writes the boot menu.
 pub fn install_package(host: &mut Host) -> Result<()> {
-    let minutes = Duration::from_secs(180);
+    // Beside the package's own file of settings, which does not exist yet.
+    host.dom0(&format!(
+        "mkdir -p /etc/default/grub.d && printf 'GRUB_CMDLINE_CORTEN=\"{OPTIONS}\"\\nGRUB_CMDLINE_LINUX_CORTEN=\"console=hvc0\"\\n' >/etc/default/grub.d/local.cfg"
+    ))?
+    .ok()?;
     let install = format!(
         "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {PACKAGE}"
     );
-    host.dom0_within(&install, minutes)?.ok()?;
-    host.dom0(&format!(
-        "printf 'GRUB_CMDLINE_CORTEN=\"{OPTIONS}\"\\nGRUB_CMDLINE_LINUX_CORTEN=\"console=hvc0\"\\n' >>/etc/default/grub.d/corten.cfg"
-    ))?
-    .ok()?;
-    host.dom0_within("update-grub", minutes)?
+    host.dom0_within(&install, Duration::from_secs(240))?
         .ok()?
         .shows("Found dom0 kernel for Corten")
         .map(drop)
