@@ -100,6 +100,12 @@ pub fn read() -> XlConf {
     conf
 }
 
+/// The lock that it names; what is wrong in the file is left for [`read`] to tell.
+pub fn lockfile() -> PathBuf {
+    let bytes = std::fs::read(FILE).unwrap_or_default();
+    parse(FILE, &String::from_utf8_lossy(&bytes)).0.lockfile
+}
+
 /// Reads its text.
 pub fn parse(file: &str, text: &str) -> (XlConf, Diagnostics) {
     let mut diags = Diagnostics::default();

@@ -43,7 +43,7 @@ fn try_create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
         // Leaving it leaves the boot loader running; what follows is the guest's own console.
         let _ = attach(tty, DEFAULT_ESCAPE);
     };
-    let dom = locked(&conf.lockfile, || {
+    let dom = locked(|| {
         let host = c.host();
         let prepared = host.prepare(&config)?;
         let prepared = if args.has("c") {
@@ -137,10 +137,14 @@ pub fn read_settings(
 }
 
 /// Runs `body` while nobody else creates a domain: two must not take the same name or the same free memory.
-pub fn locked<T>(file: &Path, body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+pub fn locked<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let _ = std::fs::create_dir_all("/run/lock");
     // Where locks cannot be had, creating goes on without: it is a courtesy between administrators.
-    let lock = File::options().create(true).append(true).open(file).ok();
+    let lock = File::options()
+        .create(true)
+        .append(true)
+        .open(xlconf::lockfile())
+        .ok();
     if let Some(l) = &lock {
         let _ = flock(l, FlockOperation::LockExclusive);
     }

@@ -91,9 +91,7 @@ pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failu
         if matches!(host.ended(dom), Ok(Some(Some(_)))) {
             std::thread::sleep(SHORTEST_LIFE.saturating_sub(started.elapsed()));
         }
-        let result = super::create::locked(&conf.lockfile, || {
-            Ok(host.tend(dom, &config, &mut |m| log(m))?)
-        });
+        let result = super::create::locked(|| Ok(host.tend(dom, &config, &mut |m| log(m))?));
         match result {
             Ok(Outcome::Running) => {}
             Ok(Outcome::Over) => return Ok(ExitCode::SUCCESS),
