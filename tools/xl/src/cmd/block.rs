@@ -51,9 +51,7 @@ pub fn block_attach(ctx: &Ctx, args: &Parsed) -> Outcome {
         println!("disk: {}\n", super::list::pretty(&disk.json()));
         return Ok(ExitCode::SUCCESS);
     }
-    locked(&crate::xlconf::read().lockfile, || {
-        Ok(host.attach_disk(dom, &disk)?)
-    })?;
+    locked(|| Ok(host.attach_disk(dom, &disk)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,9 +66,7 @@ pub fn block_detach(ctx: &Ctx, args: &Parsed) -> Outcome {
     let dom = find(&host, args.operand(0))?;
     let vdev = vdev(args.operand(1))?;
     let force = args.has("f") || ctx.force;
-    locked(&crate::xlconf::read().lockfile, || {
-        Ok(host.detach_disk(dom, &vdev, force)?)
-    })?;
+    locked(|| Ok(host.detach_disk(dom, &vdev, force)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -134,8 +130,6 @@ fn change_disc(ctx: &Ctx, args: &Parsed, image: Option<&str>) -> Outcome {
     let host = c.host();
     let dom = find(&host, args.operand(0))?;
     let vdev = vdev(args.operand(1))?;
-    locked(&crate::xlconf::read().lockfile, || {
-        Ok(host.change_disc(dom, &vdev, image)?)
-    })?;
+    locked(|| Ok(host.change_disc(dom, &vdev, image)?))?;
     Ok(ExitCode::SUCCESS)
 }
