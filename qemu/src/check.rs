@@ -1,7 +1,7 @@
 //! `xtask test`: everything that `tests/run` checks once the machine is set up, with the time each part took.
 
 use crate::steps::Steps;
-use crate::{Context, Result, dist, paths, tidy};
+use crate::{Context, Result, disk, dist, paths, tidy};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -36,8 +36,15 @@ pub fn main(args: &[String]) -> Result<i32> {
         steps: Steps::new(),
         failed: Vec::new(),
     };
+    // Its download goes on while the host tests run.
+    let disk = (host && emulator).then(|| std::thread::spawn(|| disk::debian12().map(drop)));
     if host {
         run.host();
+    }
+    if let Some(disk) = disk {
+        run.check("disk with Debian 12", |_| {
+            disk.join().map_err(|_| "making it panicked")?
+        });
     }
     if emulator {
         run.emulator(filter);

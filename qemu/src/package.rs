@@ -134,6 +134,8 @@ fn control(sources: &Path, root: &Path) -> Result<()> {
 /// Dates and permissions as in every other build, whatever the umask here.
 fn seal(root: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
+    let mut touch = Command::new("touch");
+    touch.args(["-h", "-d", &format!("@{EPOCH}")]);
     for name in std::iter::once(PathBuf::new()).chain(tree(root)?) {
         let path = root.join(&name);
         let meta = std::fs::symlink_metadata(&path).context(path.display())?;
@@ -142,13 +144,9 @@ fn seal(root: &Path) -> Result<()> {
             let mode = if runs { 0o755 } else { 0o644 };
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
         }
-        debian::quietly(
-            Command::new("touch")
-                .args(["-h", "-d", &format!("@{EPOCH}")])
-                .arg(&path),
-        )?;
+        touch.arg(path);
     }
-    Ok(())
+    debian::quietly(&mut touch).map(drop)
 }
 
 /// Everything below `root`, relative to it, sorted.

@@ -243,7 +243,8 @@ impl Host {
     /// What `xl dmesg` shows and has not shown before.
     pub fn log(&mut self) -> Result<Reply> {
         // Its lines must not look like those that are taken out of the console.
-        self.dom0("xl dmesg -c | sed 's/^(XEN)/log:/'")?.ok()
+        self.dom0("xl dmesg -c | sed -E 's/^\\((XEN|CORTEN)\\)/log:/'")?
+            .ok()
     }
 
     /// Waits until as much memory is free as was before. A MiB less is taken for the hypervisor's heap of small objects, which
@@ -311,7 +312,7 @@ fn noise(line: &str) -> bool {
         && line
             .get(1..13)
             .is_some_and(|s| s.trim_start().starts_with(|c: char| c.is_ascii_digit()));
-    kernel || line.starts_with("(XEN) ") || line.starts_with("(d")
+    kernel || line.starts_with("(XEN) ") || line.starts_with("(CORTEN) ") || line.starts_with("(d")
 }
 
 /// What a command in dom0 printed, and its exit status.
