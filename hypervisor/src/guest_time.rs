@@ -61,6 +61,22 @@ pub fn write_secondary(v: &Vcpu) {
 /// A vcpu has been loaded on this CPU: its clock and runstate are brought up to date.
 pub fn arrive(dom: &Domain, v: &Vcpu) {
     write_clock(v);
+    if v.kernel_mode.load(Ordering::Relaxed) {
+        write_areas(dom, v);
+    } else {
+        // Their addresses are the kernel's.
+        v.areas_stale.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The running vcpu has entered its kernel, whose areas are out of date.
+#[cold]
+pub fn catch_up(dom: &Domain, v: &Vcpu) {
+    v.areas_stale.store(false, Ordering::Relaxed);
+    write_areas(dom, v);
+}
+
+fn write_areas(dom: &Domain, v: &Vcpu) {
     write_secondary(v);
     write_runstate(dom, v);
 }

@@ -295,6 +295,10 @@ fn balance(cpu: u32, now: u64) {
 }
 
 fn choose(cpu: u32, now: u64, prev: Prev) -> Choice {
+    if smp::cpu_count() > 1 && slice_end() <= now {
+        // Also when busy: who is alone here would get a whole CPU while others share one.
+        balance(cpu, now);
+    }
     let mut choice = queue(cpu).lock().schedule(now, prev);
     if choice.next.is_none() {
         balance(cpu, now);

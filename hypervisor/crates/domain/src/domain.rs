@@ -133,6 +133,8 @@ pub struct Domain {
     pub dead: AtomicBool,
     /// Shut down: reason + 1, 0 = up.
     pub shutdown: AtomicU32,
+    /// The reason it is going to shut down for, whatever it says then (`SCHEDOP_shutdown_code`), + 1; 0: none.
+    pub shutdown_code: AtomicU32,
     /// CPUs whose TLB may hold its translations.
     pub dirty_cpus: AtomicU64,
     /// Its memory map, as the builder set it.
@@ -206,6 +208,7 @@ impl Domain {
             dying: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             shutdown: AtomicU32::new(0),
+            shutdown_code: AtomicU32::new(0),
             dirty_cpus: AtomicU64::new(0),
             e820: Mutex::new(Vec::new()),
             time_offset_s: AtomicI64::new(0),

@@ -62,9 +62,13 @@ pub fn shutdown<H: Host>(h: &H, dom: &Domain, reason: u32) {
         h.machine_shutdown(reason);
         return;
     }
+    let reason = match dom.shutdown_code.load(Ordering::Acquire) {
+        0 => reason + 1,
+        announced => announced,
+    };
     if dom
         .shutdown
-        .compare_exchange(0, reason + 1, Ordering::AcqRel, Ordering::Relaxed)
+        .compare_exchange(0, reason, Ordering::AcqRel, Ordering::Relaxed)
         .is_ok()
     {
         pause(h, dom);

@@ -102,6 +102,8 @@ pub struct Vcpu {
     pub runstate_gva: AtomicU64,
     /// Guest virtual address of the registered secondary time area, 0 = none.
     pub time_gva: AtomicU64,
+    /// The areas at these addresses are out of date: the guest's kernel, which can reach them, was not running.
+    pub areas_stale: AtomicBool,
     /// Runstate accounting.
     pub runstate: Mutex<Runstate>,
     /// One-shot timer deadline in `now_ns` terms, 0 = off.
@@ -145,6 +147,7 @@ impl Vcpu {
             fifo_control: SharedSpot::default(),
             runstate_gva: AtomicU64::new(0),
             time_gva: AtomicU64::new(0),
+            areas_stale: AtomicBool::new(false),
             runstate: Mutex::new(Runstate {
                 state: 3,
                 ..Runstate::default()

@@ -33,7 +33,14 @@ pub fn sched_op<H: Host>(cx: &Cx<H>) -> Ret {
             domain::shutdown(cx.h, cx.dom, op.reason);
             Ok(0)
         }
-        SHUTDOWN_CODE => Ok(0),
+        SHUTDOWN_CODE => {
+            let op: Shutdown = cx.read(arg)?;
+            if op.reason > SHUTDOWN_MAX {
+                return Err(Errno::EINVAL.into());
+            }
+            cx.dom.shutdown_code.store(op.reason + 1, Ordering::Release);
+            Ok(0)
+        }
         POLL => poll(cx, arg),
         REMOTE_SHUTDOWN => {
             let op: RemoteShutdown = cx.read(arg)?;

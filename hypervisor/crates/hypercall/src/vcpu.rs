@@ -92,9 +92,17 @@ fn up<H: Host>(cx: &Cx<H>, v: &Vcpu) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     if v.clear_flags(PF_DOWN) & PF_DOWN != 0 {
+        share_cap(cx);
         cx.h.kick(v);
     }
     Ok(0)
+}
+
+/// A domain's cap is shared out over the vcpus that are up.
+fn share_cap<H: Host>(cx: &Cx<H>) {
+    if cx.dom.cap.load(Ordering::Relaxed) != 0 {
+        cx.h.sched_params_changed(cx.dom);
+    }
 }
 
 fn down<H: Host>(cx: &Cx<H>, v: &Vcpu) -> Ret {
@@ -105,6 +113,7 @@ fn down<H: Host>(cx: &Cx<H>, v: &Vcpu) -> Ret {
         return Ok(0);
     }
     if v.set_flags(PF_DOWN) & PF_DOWN == 0 {
+        share_cap(cx);
         if v.id == cx.v.id {
             cx.h.reschedule();
         } else {

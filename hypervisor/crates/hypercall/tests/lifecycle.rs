@@ -180,6 +180,26 @@ fn a_domain_that_shut_down_says_why_and_can_be_resumed() {
 }
 
 #[test]
+fn an_announced_reason_is_the_one_that_counts() {
+    let t = Tools::new();
+    let (dom, _) = t.create(1, 1);
+    t.simple(UNPAUSEDOMAIN, dom.id).unwrap();
+    let say = |cmd: u32, reason| {
+        let args = t.mem.put(&sched::Shutdown { reason });
+        t.h.call(&dom, nr::SCHED_OP, &[cmd.into(), args])
+    };
+    assert_eq!(say(sched::SHUTDOWN_CODE, 6), Err(Errno::EINVAL));
+    say(sched::SHUTDOWN_CODE, sched::SHUTDOWN_WATCHDOG).unwrap();
+    let reason = || t.info(dom.id).unwrap().shutdown_reason();
+    assert_eq!(reason(), None);
+    say(sched::SHUTDOWN, sched::SHUTDOWN_POWEROFF).unwrap();
+    assert_eq!(reason(), Some(sched::SHUTDOWN_WATCHDOG));
+    t.simple(RESUMEDOMAIN, dom.id).unwrap();
+    say(sched::SHUTDOWN, sched::SHUTDOWN_SOFT_RESET).unwrap();
+    assert_eq!(reason(), Some(sched::SHUTDOWN_SOFT_RESET));
+}
+
+#[test]
 fn settings_are_kept() {
     let t = Tools::new();
     let (dom, _) = t.create(2, 1);

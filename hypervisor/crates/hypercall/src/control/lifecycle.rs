@@ -163,6 +163,7 @@ pub(super) fn resume<H: Host>(cx: &Cx<H>, dom: &Domain) -> Outcome {
     // Wait until the vcpu that is shutting the domain down has come to rest.
     domain::pause(cx.h, dom);
     domain::wait_paused(cx.h, dom);
+    dom.shutdown_code.store(0, Ordering::Release);
     if dom.shutdown.swap(0, Ordering::AcqRel) != 0 {
         domain::unpause(cx.h, dom);
     }

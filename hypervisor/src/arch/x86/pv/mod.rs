@@ -45,6 +45,9 @@ pub fn toggle_mode(v: &Vcpu) {
     // SAFETY: the hypervisor itself uses neither %gs base, and both address spaces hold the hypervisor's slots.
     unsafe { core::arch::asm!("swapgs", options(nostack, preserves_flags)) };
     context::load_root(v);
+    if kernel && v.areas_stale.load(Ordering::Relaxed) {
+        crate::guest_time::catch_up(guest().0, v);
+    }
 }
 
 /// Ends the running guest because of `why`, with its registers in the log.
