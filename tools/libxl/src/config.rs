@@ -14,20 +14,24 @@ pub enum Action {
     RenameRestart,
     /// It is kept.
     Preserve,
+    /// Its core is written, then it is removed.
+    CoredumpDestroy,
+    /// Its core is written, then it is removed and created again.
+    CoredumpRestart,
     /// A soft reset (treated as a restart until that exists).
     SoftReset,
 }
 
 impl Action {
-    /// Spellings, with whether a core dump is wanted first.
-    const NAMES: &'static [(&'static str, Action, bool)] = &[
-        ("destroy", Action::Destroy, false),
-        ("restart", Action::Restart, false),
-        ("rename-restart", Action::RenameRestart, false),
-        ("preserve", Action::Preserve, false),
-        ("coredump-destroy", Action::Destroy, true),
-        ("coredump-restart", Action::Restart, true),
-        ("soft-reset", Action::SoftReset, false),
+    /// Spellings.
+    const NAMES: &'static [(&'static str, Action)] = &[
+        ("destroy", Action::Destroy),
+        ("restart", Action::Restart),
+        ("rename-restart", Action::RenameRestart),
+        ("preserve", Action::Preserve),
+        ("coredump-destroy", Action::CoredumpDestroy),
+        ("coredump-restart", Action::CoredumpRestart),
+        ("soft-reset", Action::SoftReset),
     ];
 
     /// The configuration's word for it.
@@ -357,7 +361,7 @@ impl Reader<'_> {
         let Some(word) = self.text(key) else {
             return default;
         };
-        let Some((_, action, dump)) = Action::NAMES.iter().find(|n| n.0 == word) else {
+        let Some((_, action)) = Action::NAMES.iter().find(|n| n.0 == word) else {
             let names: Vec<_> = Action::NAMES.iter().map(|n| n.0).collect();
             self.error(
                 key,
@@ -365,9 +369,6 @@ impl Reader<'_> {
             );
             return default;
         };
-        if *dump && let Some(pos) = self.value(key).map(|s| s.value.pos.clone()) {
-            self.diags.warn(&pos, "core dumps are not written yet");
-        }
         *action
     }
 
@@ -483,7 +484,7 @@ mod tests {
             "name='a'\nkernel='/k'\nmemory=64\nmaxmem=32\non_crash='explode'\ncpus=['0','x']\ndisk=['nonsense']\n\
              vif=['mac=1']\ncmdline='a'\nroot='b'\non_reboot='coredump-restart'\n",
         );
-        assert_eq!(d.len(), 7, "{d:#?}");
+        assert_eq!(d.len(), 6, "{d:#?}");
         assert!(
             d[0].starts_with("g.cfg:4:8: error: \"maxmem\" is 32, less than"),
             "{}",

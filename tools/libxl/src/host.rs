@@ -46,6 +46,8 @@ pub trait Hypervisor {
     fn set_share(&self, dom: DomId, params: SchedParams) -> HvResult<()>;
     fn set_time_offset(&self, dom: DomId, seconds: i64) -> HvResult<()>;
     fn claim_pages(&self, dom: DomId, pages: u64) -> HvResult<()>;
+    /// Writes a core; returns its number of pages.
+    fn dump_core(&self, info: &DomainInfo, out: &mut std::fs::File) -> xenguest::Result<u64>;
     /// Reads and checks a PV guest's kernel and initrd.
     fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>>;
 }
@@ -124,6 +126,9 @@ impl Hypervisor for Xenctrl {
     }
     fn claim_pages(&self, dom: DomId, pages: u64) -> HvResult<()> {
         Xenctrl::claim_pages(self, dom, pages)
+    }
+    fn dump_core(&self, info: &DomainInfo, out: &mut std::fs::File) -> xenguest::Result<u64> {
+        xenguest::dump_core(self, info, out)
     }
     fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>> {
         Ok(Box::new(Loaded {

@@ -10,6 +10,7 @@
 mod bootloader;
 pub mod cfg;
 mod config;
+mod core_dump;
 mod cpulist;
 mod create;
 mod destroy;

@@ -60,10 +60,17 @@ impl Host<'_> {
             "{dom} has shut down, reason {reason:?}; action is {}",
             action.name()
         ));
+        if matches!(action, Action::CoredumpDestroy | Action::CoredumpRestart) {
+            match self.dump_ended(dom, config) {
+                Ok(file) => log(format!("the core of {dom} is in {}", file.display())),
+                // The rest is done all the same.
+                Err(e) => log(e.to_string()),
+            }
+        }
         match action {
-            Action::Destroy => self.destroy(dom).map(|()| Outcome::Over),
+            Action::Destroy | Action::CoredumpDestroy => self.destroy(dom).map(|()| Outcome::Over),
             Action::Preserve => Ok(Outcome::Over),
-            Action::Restart | Action::SoftReset => {
+            Action::Restart | Action::CoredumpRestart | Action::SoftReset => {
                 // It may have been renamed since it was configured.
                 let renamed = self.name(dom)?.filter(|n| *n != config.name);
                 let config = &renamed.map_or_else(|| config.clone(), |n| config.with_name(&n));

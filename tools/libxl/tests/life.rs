@@ -356,3 +356,20 @@ fn dom0_gives_what_a_domain_needs_and_not_more_than_it_can() {
     assert!(e.contains("dom0 cannot give it"), "{e}");
     assert_eq!(m.domains.borrow()[&0].tot_pages / 256, target);
 }
+
+#[test]
+fn a_crash_leaves_a_core_where_one_is_wanted() {
+    let (m, dir) = (Machine::new(), TempDir::new());
+    let host = m.host(&dir);
+    let c = config("on_crash=\"coredump-restart\"");
+    let dom = host.prepare(&c).unwrap().create().unwrap();
+    m.shut_down(dom, ShutdownReason::Crash);
+    let mut heard = vec![];
+    let next = host.tend(dom, &c, &mut |l| heard.push(l)).unwrap();
+    assert_eq!(next, Outcome::Reborn(DomId(2)));
+    assert_eq!(
+        std::fs::read_to_string(dir.0.join("dump/g")).unwrap(),
+        "core of d1"
+    );
+    assert!(heard.iter().any(|l| l.contains("dump/g")), "{heard:?}");
+}

@@ -168,6 +168,20 @@ impl Xenctrl {
         self.simple(Domctl::with(SETVCPUCONTEXT, dom, member), what)
     }
 
+    /// A PV vcpu's registers.
+    pub fn vcpu_context(&self, dom: DomId, vcpu: VcpuId) -> Result<VcpuGuestContext> {
+        let fail = |e| Error::new(format!("reading the registers of {dom}{vcpu}"), e);
+        let buf = self.alloc(size_of::<VcpuGuestContext>()).map_err(fail)?;
+        let member = VcpuContext {
+            vcpu,
+            ctxt: GuestHandle::new(buf.addr()),
+            ..Default::default()
+        };
+        self.domctl(&mut Domctl::with(GETVCPUCONTEXT, dom, member))
+            .map_err(fail)?;
+        Ok(buf.read_obj(0))
+    }
+
     /// About a vcpu.
     pub fn vcpu_info(&self, dom: DomId, vcpu: VcpuId) -> Result<VcpuInfo> {
         let mut op = Domctl::with(

@@ -7,8 +7,6 @@ use xendev::{Prot, SharedMem};
 
 /// What the builder calls.
 pub trait BuildHost {
-    /// Reserves memory for the domain in advance; 0 gives the rest of the claim back.
-    fn claim(&self, dom: DomId, pages: u64) -> Result<()>;
     /// Gives the domain 2^`order` pages at each pfn of `extents`, which becomes the mfns. Returns how many it did.
     fn populate(&self, dom: DomId, order: u32, extents: &mut [u64]) -> Result<usize>;
     /// Maps frames of the domain, writable.
@@ -28,10 +26,6 @@ pub trait BuildHost {
 }
 
 impl BuildHost for Xenctrl {
-    fn claim(&self, dom: DomId, pages: u64) -> Result<()> {
-        self.claim_pages(dom, pages)
-    }
-
     fn populate(&self, dom: DomId, order: u32, extents: &mut [u64]) -> Result<usize> {
         self.populate_physmap_partial(dom, order, extents)
     }

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod dump;
 mod error;
 mod host;
 mod image;
@@ -13,6 +14,7 @@ mod memory;
 mod pv;
 mod vcpu;
 
+pub use dump::dump_core;
 pub use error::{Error, Result};
 pub use host::BuildHost;
 pub use image::{PvImage, PvParams};

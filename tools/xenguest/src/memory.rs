@@ -34,18 +34,7 @@ impl<'h> GuestMemory<'h> {
             let error = Error::new(step, format!("{} MiB for {dom}", (pages * PAGE) >> 20), e);
             if short { error.hint(NO_MEMORY) } else { error }
         };
-        let claimed = match host.claim(dom, pages) {
-            Ok(()) => true,
-            // A hypervisor without claims: populating will tell.
-            Err(e) if e.errno == Errno::ENOSYS || e.errno == Errno::EPERM => false,
-            Err(e) => return Err(fail(e)),
-        };
-        let done = memory.populate_all(pages).map_err(fail);
-        if claimed {
-            // Nothing hangs on it: destroying the domain gives its claim back too.
-            let _ = host.claim(dom, 0);
-        }
-        done?;
+        memory.populate_all(pages).map_err(fail)?;
         Ok(memory)
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use xen_abi::arch_x86::VcpuGuestContext;
 use xen_abi::start_info::{ConsoleDomU, SIF_MOD_START_PFN, SIF_VIRT_P2M_4TOOLS, StartInfo};
-use xen_abi::{DomId, Errno, Gfn, Mfn, Pfn, Port, VcpuId};
+use xen_abi::{DomId, Gfn, Mfn, Pfn, Port, VcpuId};
 use xendev::SharedMem;
 use xenguest::{BuildHost, BuildTarget, PvImage, PvParams, build_pv};
 use zerocopy::FromBytes;
@@ -32,7 +32,6 @@ struct Machine {
 
 #[derive(Default)]
 struct State {
-    claimed: u64,
     given: u64,
     m2p: HashMap<u64, u64>,
     pinned: Option<u64>,
@@ -91,10 +90,6 @@ impl SharedMem for Map {
     fn store_u32(&self, _: usize, _: u32) {
         unimplemented!("the builder has no use for it")
     }
-}
-
-fn refused(errno: Errno) -> xenctrl::Error {
-    xenctrl::Error::new("a test's refusal", errno)
 }
 
 impl Machine {
@@ -169,15 +164,11 @@ fn scramble(n: u64, order: u32) -> u64 {
 }
 
 impl BuildHost for Machine {
-    fn claim(&self, _: DomId, pages: u64) -> xenctrl::Result<()> {
-        if pages > self.free {
-            return Err(refused(Errno::ENOMEM));
-        }
-        self.state.lock().unwrap().claimed = pages;
-        Ok(())
-    }
-
     fn populate(&self, _: DomId, order: u32, extents: &mut [u64]) -> xenctrl::Result<usize> {
+        let wanted = (extents.len() as u64) << order;
+        if self.state.lock().unwrap().given + wanted > self.free {
+            return Ok(0);
+        }
         if order != 0 && !self.superpages {
             return Ok(0);
         }
@@ -312,7 +303,7 @@ fn a_built_domain_is_what_a_kernel_expects() {
     assert_eq!(built.nr_pages, 16384 + 300);
 
     let state = machine.state.lock().unwrap();
-    assert_eq!((state.given, state.claimed), (16384 + 300, 0));
+    assert_eq!(state.given, 16384 + 300);
     assert_eq!(state.hypercall_page, None);
     let root = state.pinned.expect("tables are pinned");
     let ctx = state.context.expect("registers are set");

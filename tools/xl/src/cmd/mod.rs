@@ -6,6 +6,7 @@ mod console;
 mod cpupool;
 mod create;
 mod domain;
+mod dump;
 mod host;
 mod list;
 mod memory;
@@ -27,6 +28,7 @@ pub use cpupool::{
 };
 pub use create::create;
 pub use domain::{destroy, domid, domname, pause, rename, unpause};
+pub use dump::dump_core;
 pub use host::{debug_keys, dmesg, docs, help, info, init_dom0, version};
 pub use list::{claims, list, vm_list};
 pub use memory::{mem_max, mem_set};

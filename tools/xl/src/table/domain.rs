@@ -199,6 +199,14 @@ pub const COMMANDS: &[Command] = &[
         run: cmd::button_press,
     },
     Command {
+        name: "dump-core",
+        args: "<Domain> <filename>",
+        help: "Core dump a domain",
+        min_args: 2,
+        flags: &[],
+        run: cmd::dump_core,
+    },
+    Command {
         name: "config-update",
         args: "<Domain> [<ConfigFile>] [<key>=<value>...]",
         help: "Update a running domain's saved configuration, used when rebuilding the domain after reboot",

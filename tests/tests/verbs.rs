@@ -1,0 +1,236 @@
+//! xl's verbs for PV guests: what they print, refuse and change, on all four pairs.
+
+use integration::{Builder, Host, Story, matrix};
+use std::time::Duration;
+
+matrix! {
+    vcpus_and_shares: reference, tools, hypervisor, product;
+    pools_of_cpus: reference, tools, hypervisor, product;
+    lists_and_names: reference, tools, hypervisor, product;
+    memory_moves_between_domains: reference, tools, hypervisor, product;
+    what_is_not_there_says_so: tools, product;
+    dom0_gives_memory: tools, product;
+    supervisors_carry_out_what_was_configured: tools, product;
+}
+
+fn vcpus_and_shares(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.dom0("xl create /etc/xen/guest.cfg cpu_weight=300 cap=20 vcpus=2 maxvcpus=3")?
+        .ok()?;
+    host.dom0("xl sched-credit2 -d guest")?
+        .ok()?
+        .shows("Name                                ID Weight  Cap\n")?
+        .shows("guest                                1    300   20\n")?;
+    host.dom0("xl sched-credit2 -d guest -w 512 -c 50")?.ok()?;
+    host.dom0("xl sched-credit2")?
+        .ok()?
+        .shows("Cpupool Pool-0: ratelimit=")?
+        .shows("Domain-0                             0    256    0\n")?
+        .shows("guest                                1    512   50\n")?;
+    host.dom0("xl sched-credit2 -d guest -w 70000 2>&1")?
+        .fails()?;
+    host.dom0("xl sched-credit2 -w 5 2>&1")?
+        .fails()?
+        .shows("Must specify a domain.")?;
+    host.dom0("xl vcpu-pin guest 0 1 && xl vcpu-pin guest 1 - 0")?
+        .ok()?;
+    host.dom0("xl vcpu-list guest")?
+        .ok()?
+        .shows("  1 / all\n")?
+        .shows("  all / 0\n")?
+        .shows("guest                                1     2    -   --p ")?;
+    host.dom0("xl vcpu-pin guest all all all")?.ok()?;
+    host.dom0("xl vcpu-list guest")?.ok()?.lacks(" / 0")?;
+    for wrong in [
+        "guest 7 0",
+        "guest x 0",
+        "guest 0 99",
+        "guest 0 abc",
+        "nobody 0 0",
+    ] {
+        host.dom0(&format!("xl vcpu-pin {wrong} 2>&1"))?.fails()?;
+    }
+    host.dom0("xl vcpu-set guest 9 2>&1")?
+        .fails()?
+        .shows("2 physical CPUs and want 9 vCPUs")?;
+    host.dom0("xl sysrq guest h")?.ok()?;
+    host.dom0("xl trigger guest foo 2>&1")?
+        .fails()?
+        .shows("Invalid trigger \"foo\"")?;
+    host.dom0("xl destroy guest")?.ok()?;
+    host.power_off()
+}
+
+fn pools_of_cpus(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.start_guest()?;
+    host.dom0("xl cpupool-list")?
+        .ok()?
+        .shows("Name               CPUs   Sched     Active   Domain count\n")?
+        .shows("Pool-0               2   credit2       y          2\n")?;
+    host.dom0("xl cpupool-list -c")?
+        .ok()?
+        .shows("Pool-0             0,1\n")?;
+    host.dom0("xl cpupool-list nope 2>&1")?
+        .fails()?
+        .shows("Pool 'nope' does not exist")?;
+    host.dom0("xl cpupool-cpu-remove Pool-0 1")?.ok()?;
+    host.dom0("printf 'name=\"p1\"\\nsched=\"credit2\"\\ncpus=[1]\\n' > /tmp/p.cfg; xl cpupool-create /tmp/p.cfg")?
+        .ok()?
+        .shows("number of cpus: 1")?;
+    host.dom0("xl cpupool-create /tmp/p.cfg 2>&1")?
+        .fails()?
+        .shows("Pool name \"p1\" already exists")?;
+    host.dom0("xl cpupool-migrate guest p1 && xl cpupool-rename p1 p2")?
+        .ok()?;
+    host.dom0("xl list -c")?.ok()?.shows("              p2\n")?;
+    host.dom0("xl cpupool-list")?
+        .ok()?
+        .shows("p2                   1   credit2       y          1\n")?;
+    host.dom0("xl cpupool-destroy p2 2>&1")?
+        .fails()?
+        .shows("Can't destroy cpupool 'p2'")?;
+    host.dom0(
+        "xl cpupool-migrate guest Pool-0 && xl cpupool-destroy p2 && xl cpupool-cpu-add Pool-0 1",
+    )?
+    .ok()?;
+    host.dom0("xl cpupool-list")?
+        .ok()?
+        .shows("Pool-0               2   credit2       y          2\n")?;
+    host.dom0("xl cpupool-numa-split && xl cpupool-list")?
+        .ok()?
+        .shows("Pool-node0           2   credit2       y          2\n")?;
+    host.power_off()
+}
+
+fn lists_and_names(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.start_guest()?;
+    host.dom0("xl list -vn guest")?
+        .ok()?
+        .shows(
+            "Time(s)   UUID                            Reason-Code\tSecurity Label NODE Affinity\n",
+        )?
+        .shows("        -                - all\n")?;
+    let json = host.dom0("xl list -l guest")?.ok()?;
+    for line in [
+        "        \"domid\": 1,",
+        "                \"run_hotplug_scripts\": \"True\"",
+        "                \"max_memkb\": 131072,",
+        "                    \"sched\": \"credit2\",",
+        "                \"claim_mode\": \"True\",",
+        "            \"on_reboot\": \"restart\",",
+    ] {
+        assert!(json.text.contains(line), "{line} is not in\n{}", json.text);
+    }
+    host.dom0("xl claims")?.ok()?.shows("Time(s)  Claimed\n")?;
+    host.dom0("xl vm-list")?.ok()?.shows("  1    guest ")?;
+    host.dom0("xl uptime -s")?.ok()?.shows(", guest (1)")?;
+    host.dom0("xl info -n")?
+        .ok()?
+        .shows("cpu:    core    socket     node\n")?
+        .shows("node:    memsize    memfree    distances\n")?;
+    host.dom0("xl config-update guest /etc/xen/guest.cfg 2>&1")?
+        .ok()?
+        .shows("setting dom1 configuration")?;
+    host.dom0("xl rename guest g2 && xl domid g2 && xl domname 1")?
+        .ok()?
+        .shows("1\ng2\n")?;
+    host.dom0("xl rename g2 Domain-0 2>&1")?.fails()?;
+    host.dom0("xl pause nobody 2>&1")?
+        .fails()?
+        .shows("nobody is an invalid domain identifier (rc=-6)")?;
+    assert_eq!(host.dom0("xl create /nowhere 2>&1")?.status, 3);
+    assert_eq!(host.dom0("xl vcpu-pin 2>&1")?.status, 2);
+    host.dom0("xl shutdown 2>&1")?.fails()?;
+    host.dom0("xl shutdown -a -w -F 2>&1")?
+        .ok()?
+        .shows("Waiting for 1 domains")?
+        .shows("Domain 1 has been ")?;
+    host.power_off()
+}
+
+fn memory_moves_between_domains(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.dom0("xl create /etc/xen/guest.cfg maxmem=256")?.ok()?;
+    host.guest_speaks("guest")?;
+    host.dom0("xl mem-set guest 96")?.ok()?;
+    host.until("xl list guest", "    96     1", Duration::from_secs(20))?;
+    host.dom0("xl mem-set guest 4000 2>&1")?.fails()?;
+    host.dom0("xl mem-set guest abc 2>&1")?.fails()?;
+    host.dom0("xl mem-max guest 10 2>&1")?.fails()?;
+    host.dom0("xl mem-max guest 200 && xl mem-set guest 160")?
+        .ok()?;
+    host.until("xl list guest", "   160     1", Duration::from_secs(20))?;
+    host.dom0("xl mem-set Domain-0 400")?.ok()?;
+    host.until("xl list 0", "   400     2", Duration::from_secs(20))?;
+    host.power_off()
+}
+
+fn what_is_not_there_says_so(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.start_guest()?;
+    for verb in [
+        "save guest /tmp/s",
+        "restore /tmp/s",
+        "migrate guest there",
+        "vncviewer guest",
+        "pci-list guest",
+    ] {
+        host.dom0(&format!("xl {verb} 2>&1"))?
+            .fails()?
+            .shows("this release")?;
+    }
+    host.dom0("xl sched-credit -d guest 2>&1")?
+        .fails()?
+        .shows("xl sched-credit2")?;
+    host.dom0("xl trigger guest power 2>&1")?
+        .fails()?
+        .shows("xl shutdown")?;
+    host.dom0("xl top -b -i 2 -d 1")?
+        .ok()?
+        .shows("      NAME  STATE   CPU(sec)")?
+        .shows("     guest ")?;
+    host.dom0("xl dmesg -c >/dev/null && xl dmesg | wc -l")?
+        .ok()?;
+    host.power_off()
+}
+
+fn dom0_gives_memory(host: Builder) -> Story {
+    // All the machine's memory is dom0's, so that a guest's has to come from it.
+    let mut host = Host::boot(host.dom0_mem("-32M"))?;
+    let before = host.dom0("xl info")?.ok()?.number("free_memory")?;
+    assert!(before < 128, "{before} MiB are free");
+    host.dom0("xl create /etc/xen/guest.cfg")?.ok()?;
+    host.guest_speaks("guest")?;
+    // More than there is: refused in bounded time, and dom0 keeps its memory.
+    host.dom0("xl create /etc/xen/guest.cfg memory=100000 name=\\\"b\\\" 2>&1")?
+        .fails()?
+        .shows("not enough free memory")?;
+    host.dom0("printf 'autoballoon=\"off\"\\n' > /etc/xen/xl.conf; xl create /etc/xen/guest.cfg memory=600 name=\\\"b\\\" 2>&1")?
+        .fails()?
+        .shows("MiB are free")?;
+    host.power_off()
+}
+
+fn supervisors_carry_out_what_was_configured(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.dom0(
+        "xl create /etc/xen/guest.cfg on_poweroff=\\\"rename-restart\\\" on_crash=\\\"preserve\\\"",
+    )?
+    .ok()?;
+    host.guest_speaks("guest")?;
+    // Two at once: one gets the name, the other nothing.
+    let both = "for n in 1 2; do xl create -q /etc/xen/guest.cfg name=\\\"twin\\\" memory=64 2>/dev/null & done; wait; xl list | grep -c twin";
+    host.dom0(both)?.shows("1\n")?;
+    host.dom0("xl destroy twin")?.ok()?;
+    host.dom0("xl shutdown guest")?.ok()?;
+    host.until("xl list", "guest-1 ", Duration::from_secs(30))?
+        .shows("guest  ")?;
+    host.dom0("xl destroy guest-1")?.ok()?;
+    host.guest_speaks("guest")?;
+    host.dom0("xl sysrq guest c")?.ok()?;
+    host.until("xl list guest", "c-", Duration::from_secs(30))?;
+    host.dom0("xl destroy guest; xl list")?.lacks("guest")?;
+    host.power_off()
+}

@@ -1,0 +1,290 @@
+//! [`dump_core`]: a PV domain's memory and registers as an ELF core file, in the layout that crash-dump tools read:
+//! sections `.note.Xen`, `.xen_prstatus`, `.xen_shared_info`, `.xen_p2m`, `.xen_pages`; no segments.
+//!
+//! The guest's own table says which frame is where, so nothing in it is believed: a frame that cannot be mapped is
+//! left as a hole, and the table is never longer than the domain's memory allows.
+use crate::{Error, Result};
+use std::io::{Seek, SeekFrom, Write};
+use xen_abi::elfnote::*;
+use xen_abi::shared::SharedInfo;
+use xen_abi::{DomId, Gfn, Mfn, VcpuId};
+use xenctrl::{DomainInfo, Xenctrl};
+use xendev::{Prot, SharedMem, SharedMemExt};
+use zerocopy::IntoBytes;
+
+const PAGE: u64 = 4096;
+const PER_PAGE: u64 = PAGE / 8;
+/// Says that the pages are a PV domain's.
+const MAGIC_PV: u64 = 0xf00f_ebed;
+/// Names of the sections, in their order.
+const SECTIONS: [&str; 7] = [
+    "",
+    ".shstrtab",
+    ".note.Xen",
+    ".xen_prstatus",
+    ".xen_shared_info",
+    ".xen_p2m",
+    ".xen_pages",
+];
+/// Frames mapped at once.
+const BATCH: usize = 256;
+
+/// Writes the core of a domain, which should be paused; returns the number of pages in it.
+pub fn dump_core(xc: &Xenctrl, info: &DomainInfo, out: &mut (impl Write + Seek)) -> Result<u64> {
+    let dom = info.domid;
+    let shared = page(xc, dom, info.shared_info.0)
+        .ok_or_else(|| Error::new("mapping the shared information of", dom, "no such frame"))?;
+    let frames = frames(xc, info, &*shared)?;
+    let vcpus = registers(xc, info)?;
+    let failed = |e| Error::new("writing the core of", dom, e);
+    write(
+        xc,
+        dom,
+        out,
+        &notes(xc, vcpus.1, frames.len() as u64),
+        &vcpus.0,
+        &*shared,
+        &frames,
+    )
+    .map_err(failed)?;
+    Ok(frames.len() as u64)
+}
+
+fn page(xc: &Xenctrl, dom: DomId, mfn: u64) -> Option<Box<dyn SharedMem>> {
+    xc.foreign().map(dom, Prot::Read, &[Gfn(mfn)]).ok()
+}
+
+fn words(xc: &Xenctrl, dom: DomId, mfn: u64) -> Vec<u64> {
+    page(xc, dom, mfn).map_or(vec![], |p| p.read_vec(0, PER_PAGE as usize))
+}
+
+/// Pfns that have a frame, with their frames.
+fn frames(xc: &Xenctrl, info: &DomainInfo, shared: &dyn SharedMem) -> Result<Vec<(u64, u64)>> {
+    let dom = info.domid;
+    let arch = shared.read_obj::<SharedInfo>(0).arch;
+    // A table can have holes, but not be many times as long as what it describes.
+    let most = info
+        .max_pages
+        .max(info.tot_pages)
+        .saturating_mul(4)
+        .saturating_add(1 << 20);
+    let count = arch.max_pfn.min(most);
+    if arch.pfn_to_mfn_frame_list_list == 0 || count == 0 {
+        return Err(Error::new(
+            "finding the memory of",
+            dom,
+            "it has not said yet where its pages are",
+        ));
+    }
+    let mut list = Vec::new();
+    let tops = words(xc, dom, arch.pfn_to_mfn_frame_list_list);
+    for (t, top) in tops.iter().enumerate() {
+        if t as u64 * PER_PAGE * PER_PAGE >= count {
+            break;
+        }
+        for (l, leaf) in words(xc, dom, *top).iter().enumerate() {
+            let first = (t as u64 * PER_PAGE + l as u64) * PER_PAGE;
+            if first >= count {
+                break;
+            }
+            let entries = words(xc, dom, *leaf);
+            let mine = |m: u64| m >> 62 == 0 && m != 0;
+            let found = (first..count).zip(entries).filter(|(_, m)| mine(*m));
+            list.extend(found);
+            if list.len() as u64 > most {
+                return Err(Error::new(
+                    "finding the memory of",
+                    dom,
+                    "its table makes no sense",
+                ));
+            }
+        }
+    }
+    Ok(list)
+}
+
+/// The contexts of the vcpus that have one, and their number.
+fn registers(xc: &Xenctrl, info: &DomainInfo) -> Result<(Vec<u8>, u64)> {
+    let (mut bytes, mut n) = (Vec::new(), 0);
+    for v in 0..info.max_vcpu_id.map_or(0, |m| m + 1) {
+        // One that was never started has none.
+        if let Ok(c) = xc.vcpu_context(info.domid, VcpuId(v)) {
+            bytes.extend_from_slice(c.as_bytes());
+            n += 1;
+        }
+    }
+    if n == 0 {
+        return Err(Error::new(
+            "reading the registers of",
+            info.domid,
+            "it has no vcpus",
+        ));
+    }
+    Ok((bytes, n))
+}
+
+fn note(out: &mut Vec<u8>, kind: u32, desc: &[u8]) {
+    out.extend(4u32.to_le_bytes());
+    out.extend((desc.len() as u32).to_le_bytes());
+    out.extend(kind.to_le_bytes());
+    out.extend(b"Xen\0");
+    out.extend(desc);
+}
+
+/// Text in a field of fixed size.
+fn field(out: &mut Vec<u8>, text: &str, size: usize) {
+    let n = text.len().min(size - 1);
+    out.extend(&text.as_bytes()[..n]);
+    out.resize(out.len() + size - n, 0);
+}
+
+fn notes(xc: &Xenctrl, vcpus: u64, pages: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    note(&mut out, DUMPCORE_NONE, &[]);
+    let header: Vec<u8> = [MAGIC_PV, vcpus, pages, PAGE]
+        .iter()
+        .flat_map(|n| n.to_le_bytes())
+        .collect();
+    note(&mut out, DUMPCORE_HEADER, &header);
+    if let Ok(v) = xc.version() {
+        let mut desc = Vec::new();
+        desc.extend(u64::from(v.major).to_le_bytes());
+        desc.extend(u64::from(v.minor).to_le_bytes());
+        for (text, size) in [
+            (&v.extra, 16),
+            (&v.compiler, 64),
+            (&v.compile_by, 16),
+            (&v.compile_domain, 32),
+            (&v.compile_date, 32),
+            (&v.capabilities, 1024),
+            (&v.changeset, 64),
+        ] {
+            field(&mut desc, text, size);
+        }
+        desc.extend(v.virt_start.to_le_bytes());
+        desc.extend(u64::from(v.pagesize).to_le_bytes());
+        note(&mut out, DUMPCORE_XEN_VERSION, &desc);
+    }
+    note(&mut out, DUMPCORE_FORMAT_VERSION, &1u64.to_le_bytes());
+    out
+}
+
+/// Kind, size and entry size of each section, and where its contents begin.
+fn headers(sizes: [u64; 7], entry: [u64; 7], names: &[u8]) -> (Vec<u8>, [u64; 7]) {
+    const EHDR: u64 = 64;
+    const SHDR: u64 = 64;
+    const KIND: [u32; 7] = [0, 3, 7, 1, 1, 1, 1];
+    let mut at = EHDR + SHDR * 7;
+    let mut offsets = [0; 7];
+    for i in 1..7 {
+        let align = if i == 6 { PAGE } else { 8 };
+        at = at.next_multiple_of(align);
+        offsets[i] = at;
+        at += sizes[i];
+    }
+    let mut out = b"\x7fELF\x02\x01\x01".to_vec();
+    out.resize(16, 0);
+    // A core file for x86-64, with section headers only; the names are section 1.
+    for half in [4u16, 62] {
+        out.extend(half.to_le_bytes());
+    }
+    out.extend(1u32.to_le_bytes());
+    for long in [0, 0, EHDR] {
+        out.extend(long.to_le_bytes());
+    }
+    out.extend(0u32.to_le_bytes());
+    for half in [EHDR as u16, 0, 0, SHDR as u16, 7, 1] {
+        out.extend(half.to_le_bytes());
+    }
+    for (i, name) in SECTIONS.iter().enumerate() {
+        let found = names
+            .windows(name.len() + 1)
+            .position(|w| &w[..name.len()] == name.as_bytes() && w[name.len()] == 0);
+        let align = [0, 1, 4, 8, 8, 8, PAGE][i];
+        out.extend((found.unwrap_or(0) as u32).to_le_bytes());
+        out.extend(KIND[i].to_le_bytes());
+        for long in [0, 0, offsets[i], sizes[i], 0, align, entry[i]] {
+            // Link and info are one field here, both nothing.
+            out.extend(u64::to_le_bytes(long));
+        }
+    }
+    (out, offsets)
+}
+
+fn write(
+    xc: &Xenctrl,
+    dom: DomId,
+    out: &mut (impl Write + Seek),
+    notes: &[u8],
+    registers: &[u8],
+    shared: &dyn SharedMem,
+    frames: &[(u64, u64)],
+) -> std::io::Result<()> {
+    let names: Vec<u8> = SECTIONS.iter().flat_map(|s| s.bytes().chain([0])).collect();
+    let n = frames.len() as u64;
+    let sizes = [
+        0,
+        names.len() as u64,
+        notes.len() as u64,
+        registers.len() as u64,
+        PAGE,
+        n * 16,
+        n * PAGE,
+    ];
+    let context = size_of::<xen_abi::arch_x86::VcpuGuestContext>() as u64;
+    let (head, at) = headers(sizes, [0, 0, 0, context, PAGE, 16, PAGE], &names);
+    out.write_all(&head)?;
+    for (offset, bytes) in [(at[1], &names[..]), (at[2], notes), (at[3], registers)] {
+        out.seek(SeekFrom::Start(offset))?;
+        out.write_all(bytes)?;
+    }
+    out.seek(SeekFrom::Start(at[4]))?;
+    out.write_all(&shared.read_vec::<u8>(0, PAGE as usize))?;
+    out.seek(SeekFrom::Start(at[5]))?;
+    let table: Vec<u8> = frames
+        .iter()
+        .flat_map(|(p, m)| [p.to_le_bytes(), m.to_le_bytes()])
+        .flatten()
+        .collect();
+    out.write_all(&table)?;
+    out.seek(SeekFrom::Start(at[6]))?;
+    for chunk in frames.chunks(BATCH) {
+        let wanted: Vec<Gfn> = chunk.iter().map(|(_, m)| Gfn(*m)).collect();
+        if let Ok(all) = xc.foreign().map(dom, Prot::Read, &wanted) {
+            out.write_all(&all.read_vec::<u8>(0, chunk.len() * PAGE as usize))?;
+            continue;
+        }
+        for (_, mfn) in chunk {
+            match page(xc, dom, Mfn(*mfn).0) {
+                Some(p) => out.write_all(&p.read_vec::<u8>(0, PAGE as usize))?,
+                None => out.write_all(&[0; PAGE as usize])?,
+            }
+        }
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_those_of_a_core_file() {
+        let names: Vec<u8> = SECTIONS.iter().flat_map(|s| s.bytes().chain([0])).collect();
+        let sizes = [0, names.len() as u64, 100, 5168, PAGE, 32, 2 * PAGE];
+        let (head, at) = headers(sizes, [0; 7], &names);
+        assert_eq!(head.len(), 64 + 7 * 64);
+        assert_eq!((head[16], head[18], head[60], head[62]), (4, 62, 7, 1));
+        assert_eq!(at[6] % PAGE, 0);
+        assert!(at.windows(2).all(|w| w[0] < w[1]), "{at:?}");
+        // The last header: its name, and where its contents are.
+        let last = &head[64 + 6 * 64..];
+        let name = u32::from_le_bytes(last[..4].try_into().unwrap()) as usize;
+        assert!(names[name..].starts_with(b".xen_pages\0"));
+        assert_eq!(u64::from_le_bytes(last[24..32].try_into().unwrap()), at[6]);
+        assert_eq!(
+            u64::from_le_bytes(last[32..40].try_into().unwrap()),
+            2 * PAGE
+        );
+    }
+}
