@@ -98,3 +98,66 @@ fn missing_dependencies(packages: &[&str]) -> Result<Vec<String>> {
 pub fn xen() -> Result<PathBuf> {
     unpacked("xen-4.17", XEN)
 }
+
+/// Packages of another suite than the machine's own (`bullseye-security`, `bookworm-backports`), unpacked into one root directory.
+///
+/// A package is what `name` depends on if that is a metapackage (`linux-image-amd64`). The suite's lists are kept apart from the machine's.
+pub fn foreign(suite: &str, name: &str) -> Result<PathBuf> {
+    let root = paths::cache().join(format!("{suite}-{name}"));
+    if root.exists() {
+        return Ok(root);
+    }
+    eprintln!("fetching {name} of {suite}");
+    std::fs::create_dir_all(paths::cache())?;
+    let scratch = paths::Scratch::new()?;
+    let apt = scratch.path().join("apt");
+    for dir in ["lists/partial", "cache/archives/partial", "debs"] {
+        std::fs::create_dir_all(apt.join(dir))?;
+    }
+    let archive = if suite.ends_with("-security") {
+        "debian-security"
+    } else {
+        "debian"
+    };
+    let keys = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg";
+    let line = format!("deb [{keys}] http://deb.debian.org/{archive} {suite} main\n");
+    std::fs::write(apt.join("sources.list"), line)?;
+    std::fs::write(apt.join("status"), "")?;
+    let at = |program: &str| {
+        let mut command = Command::new(program);
+        let here = |key: &str, file: &str| format!("{key}={}", apt.join(file).display());
+        let settings = [
+            here("Dir::Etc::sourcelist", "sources.list"),
+            here("Dir::State::lists", "lists"),
+            here("Dir::State::status", "status"),
+            here("Dir::Cache", "cache"),
+            "Dir::Etc::sourceparts=-".to_owned(),
+            // Suites that are no longer updated expire.
+            "Acquire::Check-Valid-Until=false".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+        ];
+        for setting in &settings {
+            command.args(["-o", setting]);
+        }
+        command.current_dir(apt.join("debs"));
+        command
+    };
+    quietly(at("apt-get").args(["update", "-qq"])).context(suite)?;
+    let depends = quietly(at("apt-cache").args(["depends", "--important", name]))?;
+    let package = depends
+        .lines()
+        .find_map(|l| l.trim().strip_prefix("Depends: linux-image-"))
+        .map_or_else(|| name.to_owned(), |rest| format!("linux-image-{rest}"));
+    quietly(at("apt-get").args(["download", &package]))?;
+    let unpacked = scratch.path().join("root");
+    for deb in std::fs::read_dir(apt.join("debs"))? {
+        quietly(
+            Command::new("dpkg-deb")
+                .arg("-x")
+                .arg(deb?.path())
+                .arg(&unpacked),
+        )?;
+    }
+    std::fs::rename(&unpacked, &root).context(root.display())?;
+    Ok(root)
+}

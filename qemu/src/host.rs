@@ -111,6 +111,8 @@ pub struct HostSpec {
     pub add: Vec<(PathBuf, String)>,
     /// Kernel's console log level in dom0.
     pub loglevel: u8,
+    /// An unpacked kernel package that replaces Debian's own in dom0 and its guest.
+    pub kernel_root: Option<PathBuf>,
     /// What is passed as dom0's kernel instead of Debian's.
     pub kernel: Option<PathBuf>,
     /// Nothing is passed along with the hypervisor.
@@ -133,6 +135,7 @@ impl Default for HostSpec {
             bins: None,
             add: Vec::new(),
             loglevel: 4,
+            kernel_root: None,
             kernel: None,
             no_modules: false,
             through_grub: false,

@@ -65,6 +65,11 @@ impl Kernel {
         }
     }
 
+    /// The kernel of an unpacked package.
+    pub fn below(root: &Path) -> Result<Self> {
+        newest(root).context(format!("no kernel in {}", root.display()))?
+    }
+
     fn at(root: &Path, version: &str) -> Result<Self> {
         let lib = if root.join("usr/lib/modules").exists() {
             "usr/lib/modules"

@@ -179,7 +179,10 @@ impl Machine for Qemu {
             self.boot = Some(Boot::Cdrom(image::cdrom("host", spec)?));
             return Ok(());
         }
-        let kernel = Kernel::debian()?;
+        let kernel = match &spec.kernel_root {
+            Some(root) => Kernel::below(root)?,
+            None => Kernel::debian()?,
+        };
         let file = self.scratch.path().join("initrd");
         std::fs::write(&file, initrd::dom0(spec, &kernel)?).context(file.display())?;
         let file = file

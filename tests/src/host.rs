@@ -103,6 +103,12 @@ impl Builder {
         self
     }
 
+    /// Takes the kernel of an unpacked package for dom0 and its guest.
+    pub fn kernel_of(mut self, root: impl Into<std::path::PathBuf>) -> Self {
+        self.spec.kernel_root = Some(root.into());
+        self
+    }
+
     /// Passes `file` as dom0's kernel.
     pub fn kernel(mut self, file: impl Into<std::path::PathBuf>) -> Self {
         self.spec.kernel = Some(file.into());
