@@ -42,6 +42,8 @@ pub struct Kernel {
     pub version: String,
     /// Module name (dashes as underscores) to path within `modules`, and the names it depends on.
     deps: BTreeMap<String, (String, Vec<String>)>,
+    /// Names of modules that are part of the image.
+    builtin: BTreeSet<String>,
 }
 
 impl Kernel {
@@ -78,11 +80,17 @@ impl Kernel {
         };
         let modules = root.join(lib).join(version);
         let deps = modules_dep(&modules)?;
+        let builtin = std::fs::read_to_string(modules.join("modules.builtin"))
+            .unwrap_or_default()
+            .lines()
+            .map(module_name)
+            .collect();
         Ok(Self {
             image: root.join("boot").join(format!("vmlinuz-{version}")),
             modules,
             version: version.into(),
             deps,
+            builtin,
         })
     }
 
@@ -103,6 +111,9 @@ impl Kernel {
         order: &mut Vec<String>,
     ) -> Result<()> {
         if !seen.insert(name.to_owned()) {
+            return Ok(());
+        }
+        if self.builtin.contains(name) {
             return Ok(());
         }
         let (path, needs) = self
@@ -162,25 +173,27 @@ fn newest(root: &Path) -> Option<Result<Kernel>> {
     Some(Kernel::at(root, versions.last()?))
 }
 
+/// `kernel/drivers/block/xen-blkfront.ko.xz` is `xen_blkfront`.
+fn module_name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split(".ko").next().unwrap_or(file).replace('-', "_")
+}
+
 /// Parses `modules.dep`; a package that was only unpacked has none, then modinfo tells.
 fn modules_dep(dir: &Path) -> Result<BTreeMap<String, (String, Vec<String>)>> {
     let text = match std::fs::read_to_string(dir.join("modules.dep")) {
         Ok(text) => text,
         Err(_) => scan(dir)?,
     };
-    let name = |path: &str| {
-        let file = path.rsplit('/').next().unwrap_or(path);
-        file.split(".ko").next().unwrap_or(file).replace('-', "_")
-    };
     Ok(text
         .lines()
         .filter_map(|l| l.split_once(':'))
         .map(|(path, needs)| {
             (
-                name(path),
+                module_name(path),
                 (
                     path.to_owned(),
-                    needs.split_whitespace().map(name).collect(),
+                    needs.split_whitespace().map(module_name).collect(),
                 ),
             )
         })

@@ -75,7 +75,9 @@ fn find_free(boot: &BootInfo) {
     let (start, end) = image_bounds();
     free.remove(start, end);
     // Stay clear of the extended BIOS data area, whatever the map says.
-    if let Some(page) = free.take(PAGE_SIZE, PAGE_SIZE, 0x9_0000) {
+    // Newer dom0 kernels search what lies from 512 KiB on for an iSCSI boot table, and take a page they cannot map for granted.
+    let page = free.take(PAGE_SIZE, PAGE_SIZE, 0x8_0000);
+    if let Some(page) = page.or_else(|| free.take(PAGE_SIZE, PAGE_SIZE, 0x9_0000)) {
         LOW_PAGE.store(page, Ordering::Relaxed);
     }
     free.remove(0, LOW_END);
