@@ -220,6 +220,10 @@ fn supervisors_carry_out_what_was_configured(host: Builder) -> Story {
     )?
     .ok()?;
     host.guest_speaks("guest")?;
+    // The supervisor outlives the xenstore that it learns of the end from.
+    host.dom0("kill -9 $(pidof xenstored); sleep 1; /usr/sbin/xenstored >/dev/null 2>&1 </dev/null; sleep 1; xl list")?
+        .ok()?
+        .shows("guest")?;
     // Two at once: one gets the name, the other nothing.
     let both = "for n in 1 2; do xl create -q /etc/xen/guest.cfg name=\\\"twin\\\" memory=64 2>/dev/null & done; wait; xl list | grep -c twin";
     host.dom0(both)?.shows("1\n")?;

@@ -130,13 +130,20 @@ impl Xenctrl {
             ..Default::default()
         };
         // The hypervisor may need a moment to move what runs there.
-        for _ in 0..100 {
+        let mut patience = 100;
+        loop {
             match self.pool_op(member) {
-                Err(Errno::EBUSY) => std::thread::sleep(std::time::Duration::from_millis(10)),
-                _ => break,
+                Ok(_) => return Ok(()),
+                Err(Errno::EBUSY) if patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                Err(e) => {
+                    let what = format!("removing CPU {cpu} from pool {pool}");
+                    return Err(Error::new(what, e));
+                }
             }
         }
-        self.simple_pool_op(member, || format!("removing CPU {cpu} from pool {pool}"))
     }
 
     /// Moves a domain to a pool.

@@ -10,6 +10,7 @@ mod cpupool;
 mod domctl;
 mod error;
 mod evtchn;
+mod hypfs;
 mod memory;
 mod mmu;
 mod sched;

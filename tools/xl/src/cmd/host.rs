@@ -53,6 +53,16 @@ pub fn debug_keys(ctx: &Ctx, args: &Parsed) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `xl set-parameters`
+pub fn set_parameters(ctx: &Ctx, args: &Parsed) -> Outcome {
+    let xc = ctx.xc()?;
+    for word in args.operands.iter().flat_map(|o| o.split_whitespace()) {
+        let (name, value) = word.split_once('=').unwrap_or((word, "1"));
+        xc.set_parameter(name, value)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `xl help`
 pub fn help(ctx: &Ctx, args: &Parsed) -> Outcome {
     match args.operands.first() {

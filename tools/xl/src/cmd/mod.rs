@@ -29,7 +29,7 @@ pub use cpupool::{
 pub use create::create;
 pub use domain::{destroy, domid, domname, pause, rename, unpause};
 pub use dump::dump_core;
-pub use host::{debug_keys, dmesg, docs, help, info, init_dom0, version};
+pub use host::{debug_keys, dmesg, docs, help, info, init_dom0, set_parameters, version};
 pub use list::{claims, list, vm_list};
 pub use memory::{mem_max, mem_set};
 pub use sched::{sched_credit, sched_credit2};

@@ -33,6 +33,14 @@ pub const COMMANDS: &[Command] = &[
         run: cmd::debug_keys,
     },
     Command {
+        name: "set-parameters",
+        args: "<Params>",
+        help: "Set hypervisor parameters",
+        min_args: 1,
+        flags: &[],
+        run: cmd::set_parameters,
+    },
+    Command {
         name: "cpupool-list",
         args: "[-c|--cpus] [<CPU Pool>]",
         help: "List CPU pools on host",
