@@ -58,47 +58,97 @@ fn words(xc: &Xenctrl, dom: DomId, mfn: u64) -> Vec<u64> {
     page(xc, dom, mfn).map_or(vec![], |p| p.read_vec(0, PER_PAGE as usize))
 }
 
+/// Where the guest keeps its table of frames.
+enum Table<'a> {
+    /// As a tree of frames: lists of lists of pages.
+    Tree(Vec<u64>),
+    /// At an address of its own address space, whose root page table is in this frame.
+    Virtual(Walker<'a>, u64),
+}
+
+/// Looks addresses of a PV guest up in its page tables.
+struct Walker<'a> {
+    xc: &'a Xenctrl,
+    dom: DomId,
+    root: u64,
+    /// Page tables that were read, for each level the last one.
+    last: [(u64, Vec<u64>); 4],
+}
+
+impl Walker<'_> {
+    /// The frame at an address.
+    fn frame(&mut self, address: u64) -> Option<u64> {
+        const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+        let mut mfn = self.root;
+        for (level, (at, entries)) in self.last.iter_mut().enumerate() {
+            if *at != mfn || entries.is_empty() {
+                (*at, *entries) = (mfn, words(self.xc, self.dom, mfn));
+            }
+            let index = (address >> (39 - 9 * level)) & (PER_PAGE - 1);
+            let entry = *entries.get(index as usize)?;
+            if entry & 1 == 0 {
+                return None;
+            }
+            mfn = (entry & ADDRESS) / PAGE;
+        }
+        Some(mfn)
+    }
+}
+
+impl Table<'_> {
+    /// The frame that holds page `n` of the table.
+    fn page(&mut self, xc: &Xenctrl, dom: DomId, n: u64) -> Option<u64> {
+        match self {
+            Table::Virtual(walker, start) => walker.frame(start.checked_add(n.checked_mul(PAGE)?)?),
+            Table::Tree(top) => {
+                let list = *top.get((n / PER_PAGE) as usize)?;
+                words(xc, dom, list).get((n % PER_PAGE) as usize).copied()
+            }
+        }
+    }
+}
+
 /// Pfns that have a frame, with their frames.
 fn frames(xc: &Xenctrl, info: &DomainInfo, shared: &dyn SharedMem) -> Result<Vec<(u64, u64)>> {
     let dom = info.domid;
     let arch = shared.read_obj::<SharedInfo>(0).arch;
     // A table can have holes, but not be many times as long as what it describes.
-    let most = info
-        .max_pages
-        .max(info.tot_pages)
-        .saturating_mul(4)
-        .saturating_add(1 << 20);
+    let owned = info.max_pages.min(u64::from(u32::MAX)).max(info.tot_pages);
+    let most = owned.saturating_mul(4).saturating_add(1 << 20);
     let count = arch.max_pfn.min(most);
-    if arch.pfn_to_mfn_frame_list_list == 0 || count == 0 {
+    let mut table = match arch.pfn_to_mfn_frame_list_list {
+        _ if arch.p2m_cr3 != 0 => {
+            let walker = Walker {
+                xc,
+                dom,
+                root: arch.p2m_cr3 / PAGE,
+                last: Default::default(),
+            };
+            Table::Virtual(walker, arch.p2m_vaddr)
+        }
+        0 | u64::MAX => {
+            let why = "it has not said yet where its pages are";
+            return Err(Error::new("finding the memory of", dom, why));
+        }
+        list => Table::Tree(words(xc, dom, list)),
+    };
+    let mut list: Vec<(u64, u64)> = Vec::new();
+    for n in 0..count.div_ceil(PER_PAGE) {
+        let Some(mfn) = table.page(xc, dom, n) else {
+            continue;
+        };
+        let mine = |m: u64| m >> 62 == 0 && m != 0;
+        let entries = words(xc, dom, mfn);
+        list.extend((n * PER_PAGE..count).zip(entries).filter(|(_, m)| mine(*m)));
+    }
+    // A table that names the same frames again and again makes no longer file.
+    list.truncate(usize::try_from(info.tot_pages).unwrap_or(usize::MAX));
+    if list.is_empty() {
         return Err(Error::new(
             "finding the memory of",
             dom,
-            "it has not said yet where its pages are",
+            "its table of pages cannot be read",
         ));
-    }
-    let mut list = Vec::new();
-    let tops = words(xc, dom, arch.pfn_to_mfn_frame_list_list);
-    for (t, top) in tops.iter().enumerate() {
-        if t as u64 * PER_PAGE * PER_PAGE >= count {
-            break;
-        }
-        for (l, leaf) in words(xc, dom, *top).iter().enumerate() {
-            let first = (t as u64 * PER_PAGE + l as u64) * PER_PAGE;
-            if first >= count {
-                break;
-            }
-            let entries = words(xc, dom, *leaf);
-            let mine = |m: u64| m >> 62 == 0 && m != 0;
-            let found = (first..count).zip(entries).filter(|(_, m)| mine(*m));
-            list.extend(found);
-            if list.len() as u64 > most {
-                return Err(Error::new(
-                    "finding the memory of",
-                    dom,
-                    "its table makes no sense",
-                ));
-            }
-        }
     }
     Ok(list)
 }
