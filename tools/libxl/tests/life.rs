@@ -120,7 +120,7 @@ fn what_can_be_seen_beforehand_is_refused_beforehand() {
             .starts_with("disk xvda (/no/such): /no/such: ")
     );
     assert!(
-        refused("name='h'\ndisk=['/,qcow2,xvda,w']").contains("format qcow2 is not supported yet")
+        refused("name='h'\ndisk=['/,qcow2,xvda,w']").contains("neither a file nor a block device")
     );
     assert!(refused("name='h'\nvif=['bridge=nope']").contains("no bridge \"nope\""));
     assert_eq!(m.snapshot(), before);
