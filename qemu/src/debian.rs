@@ -85,13 +85,26 @@ fn missing_dependencies(packages: &[&str]) -> Result<Vec<String>> {
     let text = quietly(&mut command)?;
     let mut names: Vec<String> = text
         .lines()
-        .filter(|l| l.starts_with("libxen") || l.starts_with("libyajl"))
+        .filter(|l| l.starts_with("lib"))
         .map(|l| l.trim().to_owned())
         .filter(|n| !packages.contains(&n.as_str()))
+        .filter(|n| n.starts_with("libxen") || n.starts_with("libyajl") || !installed(n))
         .collect();
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Whether this machine has a package.
+fn installed(package: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    let status = quietly(query.args(["-W", "-f", "${db:Status-Status}", package]));
+    status.is_ok_and(|s| s.starts_with("installed"))
+}
+
+/// Root with Debian's qemu for Xen's dom0, which serves disk images of many formats.
+pub fn qdisk() -> Result<PathBuf> {
+    unpacked("qemu-xen", &["qemu-system-xen"])
 }
 
 /// Root with Debian's Xen 4.17: hypervisor, tools and their libraries.

@@ -109,6 +109,8 @@ pub struct HostSpec {
     pub bins: Option<PathBuf>,
     /// Files to add: (host path, path in dom0).
     pub add: Vec<(PathBuf, String)>,
+    /// Puts Debian's qemu into dom0, for disk images that are not raw.
+    pub qdisk: bool,
     /// Kernel's console log level in dom0.
     pub loglevel: u8,
     /// An unpacked kernel package that replaces Debian's own in dom0 and its guest.
@@ -134,6 +136,7 @@ impl Default for HostSpec {
             dist: paths::dist(),
             bins: None,
             add: Vec::new(),
+            qdisk: false,
             loglevel: 4,
             kernel_root: None,
             kernel: None,

@@ -22,6 +22,8 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("xenstore", "usr/bin/xenstore"),
     ("xen-init-dom0", "usr/lib/xen/bin/xen-init-dom0"),
 ];
+/// Debian's qemu for dom0.
+const QDISK: &str = "usr/libexec/xen-qemu-system-i386";
 /// `xenstore` goes by these names too.
 pub const XENSTORE_NAMES: &[&str] = &[
     "chmod", "exists", "list", "ls", "read", "rm", "watch", "write",
@@ -69,6 +71,14 @@ pub fn dom0(spec: &HostSpec, kernel: &Kernel) -> Result<Vec<u8>> {
             programs.extend(debians(&mut a, &root)?);
         }
         Tools::None => {}
+    }
+    if spec.qdisk {
+        let root = debian::qdisk()?;
+        let from = root.join(QDISK);
+        a.copy(QDISK, &from)?;
+        programs.push(from);
+        libraries.push(root.join("usr/lib/x86_64-linux-gnu"));
+        libraries.push(root.join("lib/x86_64-linux-gnu"));
     }
     if !programs.is_empty() {
         // glibc opens it by name when a thread is cancelled.

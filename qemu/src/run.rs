@@ -18,6 +18,7 @@ qemu/run [options]           boots a host in QEMU; a shell in dom0 unless told o
   --cmd COMMAND       the same for one command; may be repeated
   --demo              xl create -c /etc/xen/guest.cfg, then a shell
   --add FILE=PATH     put a file (and the libraries it needs) into dom0
+  --qdisk             put Debian's qemu into dom0, for disk images that are not raw
   --xen-args ARGS     replaces the hypervisor's command line   --xen-add ARGS  adds to it
   --dom0-args ARGS    adds to dom0's command line              --loglevel N    dom0's console log level (4)
   --cpu MODEL (qemu64,+svm,+npt)   --mem MIB (2048)   --smp N (2)   --machine q35|pc   --qemu PROGRAM
@@ -43,6 +44,10 @@ fn parse(args: &[String]) -> Result<Options> {
         match option.as_str() {
             "--demo" => {
                 o.spec.mode = Mode::Demo;
+                continue;
+            }
+            "--qdisk" => {
+                o.spec.qdisk = true;
                 continue;
             }
             "--grub" | "--uefi" => {

@@ -132,6 +132,12 @@ impl Builder {
         self.device(&format!("-bios {}", qemu::image::OVMF)).grub()
     }
 
+    /// Puts Debian's qemu into dom0, for disk images that are not raw.
+    pub fn qdisk(mut self) -> Self {
+        self.spec.qdisk = true;
+        self
+    }
+
     /// Puts a file into dom0.
     pub fn file(mut self, from: impl Into<std::path::PathBuf>, to: &str) -> Self {
         self.spec.add.push((from.into(), to.into()));

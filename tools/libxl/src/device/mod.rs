@@ -110,6 +110,11 @@ pub(crate) struct Device {
     pub back: Values,
 }
 
+/// What the toolstack notes about a disk; each node more costs time when there are many disks.
+const NOTED: &[&str] = &["params", "dev", "mode", "script", PRIVATE];
+/// What is for the toolstack only.
+const PRIVATE: &str = "spec";
+
 impl Device {
     fn write(&self, s: &dyn Store) -> xenstore::Result<()> {
         let (front, back, libxl) = (self.handle.front(), self.handle.back(), self.handle.libxl());
@@ -127,9 +132,13 @@ impl Device {
         put(&back, "online", "1")?;
         put(&back, "state", "1")?;
         for (k, v) in &self.back {
-            put(&back, k, v)?;
-            // A copy that only dom0 can change: what listings and clean-up go by.
-            put(&libxl, k, v)?;
+            if *k != PRIVATE {
+                put(&back, k, v)?;
+            }
+            // What listings and clean-up go by.
+            if self.handle.kind == "vif" || NOTED.contains(k) {
+                put(&libxl, k, v)?;
+            }
         }
         put(&libxl, "frontend", &front)?;
         put(&libxl, "backend", &back)
@@ -182,9 +191,19 @@ fn kernel_error(host: &Host, h: &Handle) -> Option<String> {
 
 /// Waits until the back end has taken the device on: it waits for the guest, or is connected.
 pub(crate) fn wait_ready(host: &Host, h: &Handle, name: &str) -> Result<()> {
+    wait_ready_within(host, h, name, host.limits.backend)
+}
+
+/// The same with another limit, for many devices that come at once.
+pub(crate) fn wait_ready_within(
+    host: &Host,
+    h: &Handle,
+    name: &str,
+    limit: Duration,
+) -> Result<()> {
     let back = h.back();
     let failed = |why: String| Error::new(format!("{name}: the back end refused it: {why}"));
-    let ready = poll(host.limits.backend, || {
+    let ready = poll(limit, || {
         if h.kind == "qdisk" && qdisk::has_died(host, h.dom) {
             return Err(failed("its qemu has ended".into()).hint(qdisk::see_log(host, h.dom)));
         }
@@ -198,7 +217,7 @@ pub(crate) fn wait_ready(host: &Host, h: &Handle, name: &str) -> Result<()> {
         }
     })?;
     ready.ok_or_else(|| {
-        let seconds = host.limits.backend.as_secs_f32();
+        let seconds = limit.as_secs_f32();
         let message = format!("{name}: no back end took it on within {seconds} s");
         Error::new(message).hint(match &*h.kind {
             "qdisk" => qdisk::see_log(host, h.dom),

@@ -2,12 +2,13 @@
 //! other formats through qemu (`qdisk`).
 //!
 //! [`Source`] is what serves a disk. Loop devices unbind themselves when the back end lets go, so none is left behind.
-use super::{Device, Handle, check_driver, poll, publish, qdisk, sharing, wait_ready};
+use super::{Device, Handle, check_driver, poll, publish, qdisk, sharing, wait_ready_within};
 use crate::hotplug::{self, Script};
 use crate::{Disk, Error, Format, Host, Result, StoreContext};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use xen_abi::DomId;
 use xendev::{LOOP_CONTROL, LoopDevice};
 
@@ -188,8 +189,11 @@ pub(crate) fn attach(host: &Host, dom: DomId, disks: &[Disk]) -> Result<()> {
     if let Some(a) = prepared.iter().find(|a| matches!(a.source, Source::Qemu)) {
         qdisk::ensure(host, dom, &a.name)?;
     }
+    // Many at once keep each other waiting.
+    let many = u32::try_from(prepared.len() / 16).unwrap_or(u32::MAX);
+    let limit = host.limits.backend.saturating_mul(many.saturating_add(1));
     for a in &prepared {
-        wait_ready(host, &a.device.handle, &a.name)?;
+        wait_ready_within(host, &a.device.handle, &a.name, limit)?;
         if let Source::Script(path) = &a.source {
             run_script(host, &a.device.handle, path, "add", &a.name)?;
         }
@@ -198,7 +202,7 @@ pub(crate) fn attach(host: &Host, dom: DomId, disks: &[Disk]) -> Result<()> {
     prepared
         .iter()
         .filter(opened)
-        .try_for_each(|a| wait_opened(host, &a.device.handle, &a.name))
+        .try_for_each(|a| wait_opened(host, &a.device.handle, &a.name, limit))
 }
 
 fn prepare(dom: DomId, disk: &Disk) -> Result<Attaching> {
@@ -289,7 +293,7 @@ fn values(disk: &Disk, source: &Source) -> (super::Values, super::Values) {
 }
 
 /// Waits until the kernel has opened the disk's device: this file appears when it could.
-fn wait_opened(host: &Host, h: &Handle, name: &str) -> Result<()> {
+fn wait_opened(host: &Host, h: &Handle, name: &str, limit: Duration) -> Result<()> {
     let sysfs = h.sysfs(host);
     if !sysfs.exists() {
         return Ok(());
@@ -298,7 +302,7 @@ fn wait_opened(host: &Host, h: &Handle, name: &str) -> Result<()> {
         let message = format!("{name}: the back end cannot open it: {why}");
         Error::new(message).hint("dmesg may say more")
     };
-    let opened = poll(host.limits.backend, || {
+    let opened = poll(limit, || {
         if sysfs.join("physical_device").exists() {
             return Ok(Some(()));
         }
