@@ -7,7 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use xenstore::wire::{self, HEADER_LEN, Header, PAYLOAD_MAX};
 
-/// Distinct events that may wait for a domain; later ones are dropped.
+/// Distinct events that may wait for a domain; later ones are dropped. Not for dom0's kernel: a guest with many devices
+/// causes more at once, and a device that it does not hear of never connects.
 const DOMAIN_EVENTS: usize = 1024;
 /// Bytes that may wait for a local socket before it is closed.
 const SOCKET_BYTES: usize = 64 << 20;
@@ -48,6 +49,7 @@ pub struct Peer {
     waiting_replies: usize,
     waiting_events: HashSet<Vec<u8>>,
     max_replies: usize,
+    max_events: usize,
 }
 
 impl Peer {
@@ -56,9 +58,16 @@ impl Peer {
         Peer::new(Endpoint::Socket(stream), SOCKET_REPLIES)
     }
 
-    /// A domain's connection, which may have `max_replies` replies waiting.
+    /// A domain's connection, which may have `max_replies` replies waiting; without such a limit (dom0) it loses no events.
     pub fn domain(ring: Ring, port: u32, max_replies: usize) -> Peer {
-        Peer::new(Endpoint::Domain(ring, port), max_replies)
+        let max_events = match max_replies {
+            usize::MAX => usize::MAX,
+            _ => DOMAIN_EVENTS,
+        };
+        Peer {
+            max_events,
+            ..Peer::new(Endpoint::Domain(ring, port), max_replies)
+        }
     }
 
     fn new(endpoint: Endpoint, max_replies: usize) -> Peer {
@@ -73,6 +82,7 @@ impl Peer {
             waiting_replies: 0,
             waiting_events: HashSet::new(),
             max_replies,
+            max_events: usize::MAX,
         }
     }
 
@@ -105,8 +115,7 @@ impl Peer {
             return Ok(());
         }
         if message.event {
-            let domain = matches!(self.endpoint, Endpoint::Domain(..));
-            if domain && self.waiting_events.len() >= DOMAIN_EVENTS {
+            if self.waiting_events.len() >= self.max_events {
                 return Ok(());
             }
             if !self.waiting_events.insert(message.bytes.clone()) {

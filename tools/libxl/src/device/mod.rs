@@ -27,6 +27,8 @@ pub(crate) mod state {
 pub struct Limits {
     /// A back end, to take a new device on.
     pub backend: Duration,
+    /// A process that serves disks, to start and do so.
+    pub process: Duration,
     /// A hotplug script, to end.
     pub hotplug: Duration,
     /// A guest, to let a device go.
@@ -39,6 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             backend: Duration::from_secs(10),
+            process: Duration::from_secs(60),
             hotplug: Duration::from_secs(40),
             detach: Duration::from_secs(10),
             release: Duration::from_secs(3),

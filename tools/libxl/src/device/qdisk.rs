@@ -86,7 +86,7 @@ pub(crate) fn ensure(host: &Host, dom: DomId, name: &str) -> Result<()> {
         .args(["-chardev", &monitor])
         .args(["-mon", "chardev=libxl-cmd,mode=control"])
         .args(["-no-shutdown", "-nodefaults", "-no-user-config"])
-        .args(["-name", &domain, "-vnc", "none", "-display", "none"])
+        .args(["-name", &domain, "-display", "none"])
         .args(["-machine", "xenpv", "-m", "32"])
         .current_dir("/")
         .stdin(Stdio::null())

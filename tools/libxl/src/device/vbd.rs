@@ -193,6 +193,10 @@ pub(crate) fn attach(host: &Host, dom: DomId, disks: &[Disk]) -> Result<()> {
     let many = u32::try_from(prepared.len() / 16).unwrap_or(u32::MAX);
     let limit = host.limits.backend.saturating_mul(many.saturating_add(1));
     for a in &prepared {
+        let limit = match a.source {
+            Source::Qemu => host.limits.process,
+            _ => limit,
+        };
         wait_ready_within(host, &a.device.handle, &a.name, limit)?;
         if let Source::Script(path) = &a.source {
             run_script(host, &a.device.handle, path, "add", &a.name)?;

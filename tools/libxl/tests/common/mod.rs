@@ -64,6 +64,7 @@ impl Machine {
             sys_dir: dir.0.join("sys"),
             limits: Limits {
                 backend: Duration::from_millis(300),
+                process: Duration::from_millis(500),
                 hotplug: Duration::from_millis(500),
                 detach: Duration::from_millis(200),
                 release: Duration::from_millis(50),

@@ -1,0 +1,268 @@
+//! Disks of PV guests: given at creation and later, many, in other formats, and all that can be wrong with them.
+
+use integration::{Builder, Host, Story, matrix};
+use qemu::paths::Scratch;
+use std::process::Command;
+use std::time::Duration;
+
+matrix! {
+    disks_come_and_go: hypervisor, tools, product;
+    a_guest_has_64_disks: tools, product;
+    what_cannot_work_leaves_nothing_behind: tools, product;
+    a_hotplug_script_that_fails_or_hangs_is_survived: product;
+    qemu_serves_other_formats: tools, product;
+}
+
+const SOON: Duration = Duration::from_secs(40);
+const LONG: Duration = Duration::from_secs(180);
+
+/// What Debian's script does, for a dom0 with neither bash nor udev.
+const BLOCK: &str = r#"[ $1 = remove ] && exit 0; d=$(xenstore-read $XENBUS_PATH/params); \
+    xenstore-write $XENBUS_PATH/physical-device $(stat -L -c %t:%T $d); xenstore-write $XENBUS_PATH/hotplug-status connected"#;
+
+/// Puts a hotplug script into dom0.
+fn script(host: &mut Host, name: &str, body: &str) -> Story {
+    let path = format!("/etc/xen/scripts/{name}");
+    host.dom0("mkdir -p /etc/xen/scripts")?.ok()?;
+    host.dom0(&format!(
+        "echo '#!/bin/sh' >{path}; echo '{body}' >>{path}; chmod +x {path}"
+    ))?
+    .ok()
+    .map(drop)
+}
+
+/// No domain, loop device or node of a disk is left.
+fn is_clean(host: &mut Host) -> Story {
+    host.until("losetup -a | wc -l", "0", SOON)?;
+    host.dom0("xl list | wc -l")?.shows("2")?;
+    host.dom0("xenstore-ls -f | grep -E 'backend/(vbd|qdisk)/|device/vbd/'")?
+        .fails()?;
+    host.dom0("ls /var/lib/xen | grep userdata")?.fails()?;
+    Ok(())
+}
+
+fn refuses(host: &mut Host, disk: &str, words: &[&str]) -> Story {
+    let command = format!("xl create -q /etc/xen/guest.cfg 'disk=[{disk}]' 2>&1");
+    let mut reply = host.dom0_within(&command, LONG)?.fails()?;
+    for word in words {
+        reply = reply.shows(word)?;
+    }
+    Ok(())
+}
+
+fn disks_come_and_go(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    script(&mut host, "block", BLOCK)?;
+    host.dom0("modprobe loop; cd /tmp; for i in 0 1 2; do truncate -s 4M $i.img; losetup /dev/loop$i $i.img; done")?
+        .ok()?;
+    host.dom0("xl create -q /etc/xen/guest.cfg 'disk=[\"phy:/dev/loop0,xvda,w\",\"/dev/loop1,raw,xvdb,r\"]'")?
+        .ok()?;
+    let connected = "4     8      8        /local/domain/0/backend/vbd/1/51712";
+    host.until("xl block-list guest", connected, SOON)?
+        .shows("Vdev  BE  handle state evt-ch ring-ref BE-path")?;
+    // The guest has looked for partitions.
+    host.until(
+        "cat /sys/bus/xen-backend/devices/vbd-1-51712/statistics/rd_sect",
+        "8",
+        SOON,
+    )?;
+    host.dom0("xl -N block-attach guest phy:/dev/loop2,xvdc,w")?
+        .ok()?
+        .shows(
+            "\"pdev_path\": \"/dev/loop2\",\n    \"vdev\": \"xvdc\",\n    \"format\": \"raw\",",
+        )?;
+    host.dom0("xl block-list guest")?.lacks("51744")?;
+    host.dom0("xl block-attach guest phy:/dev/loop2,xvdc,w")?
+        .ok()?;
+    host.until(
+        "xl block-list guest | grep 51744",
+        "51744 0   1      4",
+        SOON,
+    )?;
+    host.dom0("xl block-attach guest phy:/dev/loop2,xvdc,w 2>&1")?
+        .fails()?;
+    host.dom0("xl block-attach guest phy:/dev/nope,xvdd,w 2>&1")?
+        .fails()?
+        .shows("/dev/nope")?;
+    host.dom0("xl block-attach nobody phy:/dev/loop2,xvdd,w 2>&1")?
+        .fails()?
+        .shows("nobody is an invalid domain identifier")?;
+    host.dom0("xl block-detach guest xvdc")?.ok()?;
+    host.dom0("xl block-detach guest 51728")?.ok()?;
+    host.dom0("xl block-detach guest xvdq 2>&1")?.fails()?;
+    host.dom0("xl block-list guest | wc -l")?.shows("2")?;
+    host.dom0("xl block-detach --force guest xvda")?.ok()?;
+    host.dom0("xl destroy guest")?.ok()?;
+    host.dom0("for i in 0 1 2; do losetup -d /dev/loop$i; done")?
+        .ok()?;
+    is_clean(&mut host)?;
+    host.power_off()
+}
+
+/// Sparse images, as files.
+fn a_guest_has_64_disks(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.dom0("(cat /etc/xen/guest.cfg; echo 'disk=['; for i in $(seq 0 63); do truncate -s 1G /tmp/$i.img; echo \"'file:/tmp/$i.img,d${i}p0,w',\"; done; echo ']') >/tmp/many.cfg")?
+        .ok()?;
+    host.dom0_within("xl create -q /tmp/many.cfg", LONG)?.ok()?;
+    host.dom0("losetup -a | wc -l")?.shows("64")?;
+    let connected = "xl block-list guest | awk '$4 == 4' | wc -l";
+    host.until(connected, "64", LONG)?;
+    host.dom0_within("xl destroy guest", LONG)?.ok()?;
+    is_clean(&mut host)?;
+    host.power_off()
+}
+
+fn what_cannot_work_leaves_nothing_behind(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.dom0("cd /tmp; truncate -s 4M a.img; truncate -s 4M b.img; : >empty.img")?
+        .ok()?;
+    let a = "\"/tmp/a.img,raw,xvda,w\"";
+    // No module of loop devices, none of back ends.
+    host.dom0("mkdir /away; m=/lib/modules/$(uname -r)/kernel/drivers/block; mv $m/loop.ko $m/xen-blkback /away; rmmod xen-blkback")?
+        .ok()?;
+    refuses(
+        &mut host,
+        a,
+        &["disk xvda (/tmp/a.img)", "module xen-blkback", "install"],
+    )?;
+    host.dom0("insmod /away/xen-blkback/xen-blkback.ko")?.ok()?;
+    refuses(
+        &mut host,
+        a,
+        &["disk xvda", "no loop devices", "modprobe loop"],
+    )?;
+    host.dom0("insmod /away/loop.ko")?.ok()?;
+
+    let missing = "\"phy:/dev/vg0/root,xvda1,w\"";
+    refuses(&mut host, missing, &["xvda1", "/dev/vg0/root", "lvs"])?;
+    let missing = "\"file:/srv/xen/nope.img,xvdb,w\"";
+    refuses(
+        &mut host,
+        missing,
+        &["xvdb", "/srv/xen/nope.img", "truncate"],
+    )?;
+    let empty = "\"file:/tmp/empty.img,xvdb,w\"";
+    refuses(&mut host, empty, &["xvdb", "empty"])?;
+    refuses(&mut host, "\"/tmp,raw,xvda,w\"", &["neither a file nor"])?;
+    let qcow = "\"/tmp/a.img,qcow2,xvda,w\"";
+    refuses(&mut host, qcow, &["xvda", "qemu", "apt install"])?;
+    // The kernel's back end is there, but cannot take the disk: it is in use by dom0.
+    host.dom0("losetup /dev/loop7 /tmp/b.img; mke2fs /dev/loop7 >/dev/null; mkdir -p /mnt; modprobe ext4; mount -t ext4 /dev/loop7 /mnt")?
+        .ok()?;
+    refuses(
+        &mut host,
+        "\"phy:/dev/loop7,xvda,w\"",
+        &["dom0 itself uses it", "unmount"],
+    )?;
+    host.dom0("umount /mnt; losetup -d /dev/loop7")?.ok()?;
+    // Where the kept configuration does not fit any more.
+    host.dom0("mkdir -p /var/lib/xen; mount -t tmpfs -o size=8k none /var/lib/xen; dd if=/dev/zero of=/var/lib/xen/full bs=4k 2>/dev/null; true")?
+        .ok()?;
+    refuses(&mut host, a, &["/var/lib/xen", "No space"])?;
+    host.dom0("umount /var/lib/xen")?.ok()?;
+    is_clean(&mut host)?;
+
+    host.dom0(&format!("xl create -q /etc/xen/guest.cfg 'disk=[{a}]'"))?
+        .ok()?;
+    host.until("xl block-list guest", " 4     8 ", SOON)?;
+    host.dom0("sed 's/\"guest\"/\"other\"/' /etc/xen/guest.cfg >/tmp/other.cfg")?
+        .ok()?;
+    host.dom0(&format!("xl create -q /tmp/other.cfg 'disk=[{a}]' 2>&1"))?
+        .fails()?
+        .shows("guest \"guest\" (d1, disk xvda)")?
+        .shows("w!")?;
+    host.dom0("xl list other")?.fails()?;
+    host.dom0("xl create -q /tmp/other.cfg 'disk=[\"/tmp/a.img,raw,xvda,w!\"]'")?
+        .ok()?;
+    host.dom0("xl destroy other")?.ok()?;
+    // A guest that does not answer.
+    host.dom0("xl pause guest; xl block-detach guest xvda 2>&1")?
+        .fails()?
+        .shows("disk xvda (/tmp/a.img) of d1")?
+        .shows("--force")?;
+    host.dom0("xl block-list guest")?
+        .shows("51712 0   1      4")?;
+    // One whose front end is gone.
+    host.dom0("xenstore-rm /local/domain/1/device/vbd/51712; xl block-detach guest xvda")?
+        .ok()?;
+    host.dom0("xl block-list guest | wc -l")?.shows("1")?;
+    host.dom0("xl destroy guest")?.ok()?;
+    is_clean(&mut host)?;
+    host.power_off()
+}
+
+fn a_hotplug_script_that_fails_or_hangs_is_survived(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    script(
+        &mut host,
+        "block-bad",
+        "echo no such target >&2; xenstore-write $XENBUS_PATH/hotplug-error \"lun 7 is gone\"; exit 1",
+    )?;
+    script(
+        &mut host,
+        "block-hang",
+        "[ $1 = add ] && sleep 1000; exit 0",
+    )?;
+    script(
+        &mut host,
+        "block-wrong",
+        "xenstore-write $XENBUS_PATH/physical-device 99:99",
+    )?;
+    let disk = |s: &str| format!("\"script={s},vdev=xvda,access=w,target=iqn:x\"");
+    refuses(
+        &mut host,
+        &disk("block-bad"),
+        &["disk xvda (iqn:x)", "block-bad add failed", "lun 7 is gone"],
+    )?;
+    refuses(
+        &mut host,
+        &disk("block-hang"),
+        &["block-hang add", "was killed"],
+    )?;
+    refuses(
+        &mut host,
+        &disk("block-wrong"),
+        &["disk xvda (iqn:x)", "back end"],
+    )?;
+    refuses(
+        &mut host,
+        &disk("block-none"),
+        &["/etc/xen/scripts/block-none"],
+    )?;
+    is_clean(&mut host)?;
+    host.dom0("ps | grep '[s]leep 1000'")?.fails()?;
+    host.power_off()
+}
+
+fn qemu_serves_other_formats(host: Builder) -> Story {
+    let scratch = Scratch::new()?;
+    let mut builder = host.qdisk().dom0_mem("640M,max:640M");
+    for (format, name) in [("qcow2", "a.qcow2"), ("vpc", "b.vhd")] {
+        let image = scratch.path().join(name);
+        let mut create = Command::new("qemu-img");
+        create
+            .args(["create", "-q", "-f", format])
+            .arg(&image)
+            .arg("32M");
+        qemu::debian::quietly(&mut create)?;
+        builder = builder.file(image, &format!("/tmp/{name}"));
+    }
+    let mut host = Host::boot(builder)?;
+    host.dom0_within("truncate -s 1M /tmp/c.img; xl create -q /etc/xen/guest.cfg 'disk=[\"/tmp/a.qcow2,qcow2,xvda,w\",\"/tmp/b.vhd,vhd,xvdb,r\",\"/tmp/c.img,raw,xvdc,w\"]'", LONG)?
+        .ok()?;
+    let connected = "xl block-list guest | awk '$4 == 4' | wc -l";
+    host.until(connected, "3", LONG)?;
+    host.dom0("xl block-list guest")?
+        .shows("backend/qdisk/1/51712")?
+        .shows("backend/vbd/1/51744")?;
+    host.dom0("xenstore-read /local/domain/0/backend/qdisk/1/51712/sectors")?
+        .shows("65536")?;
+    host.dom0("xl block-detach guest xvdb && xl block-list guest")?
+        .ok()?
+        .lacks("51728")?;
+    host.dom0("xl destroy guest")?.ok()?;
+    host.dom0("ps | grep '[x]en-domid'")?.fails()?;
+    is_clean(&mut host)?;
+    host.power_off()
+}
