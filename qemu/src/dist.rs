@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where cargo puts things.
-fn cargo_target() -> PathBuf {
+pub fn cargo_target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(paths::target, PathBuf::from)
 }
 

@@ -8,8 +8,9 @@ fn main() -> ExitCode {
         Some((verb, rest)) if verb == "run" => qemu::run::main(rest),
         Some((verb, rest)) if verb == "demo" => qemu::demo::main(rest),
         Some((verb, rest)) if verb == "test" => qemu::check::main(rest),
+        Some((verb, rest)) if verb == "bench" => qemu::bench::main(rest),
         Some((verb, [])) if verb == "tidy" => qemu::tidy::main(),
-        _ => Err("usage: xtask run|demo|test|tidy [--help]".into()),
+        _ => Err("usage: xtask run|demo|test|bench|tidy [--help]".into()),
     };
     match result {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),

@@ -62,6 +62,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("qemu", &[]),
     ("tests/guests", &["xen-abi"]),
+    ("tests/bench", &["xen-abi", "xendev"]),
     (
         "tests",
         &[

@@ -1,0 +1,53 @@
+//! What only a dom0 does: hypercalls, events and grants through the kernel's devices.
+
+use crate::{Result, each, report};
+use std::fs::File;
+use std::io::IsTerminal;
+use xen_abi::{DomId, GrantRef, hypercall};
+use xendev::{EvtChn, GntTab, Hypercall, Privcmd, Prot, UnmapNotify};
+
+const ROUNDS: u32 = 20_000;
+/// The grants that the toolstack makes for every guest: console and xenstore rings.
+const CONSOLE: GrantRef = GrantRef(0);
+
+/// The way into the kernel and out again: an ioctl that the device does not know.
+fn bad_ioctl(path: &str) -> Result<f64> {
+    let device = File::open(path)?;
+    each(ROUNDS, || {
+        std::hint::black_box(device.is_terminal());
+        Ok(())
+    })
+}
+
+/// A hypercall that does nothing (the version), and an event for a masked port.
+pub fn calls(_: &[String]) -> Result<()> {
+    let ioctl = bad_ioctl("/dev/xen/privcmd")?;
+    let privcmd = Privcmd::open()?;
+    let call = each(ROUNDS, || {
+        privcmd
+            .hypercall(hypercall::XEN_VERSION, [0; 5])
+            .map_err(|e| format!("xen_version: {e:?}"))?;
+        Ok(())
+    })?;
+    report("null hypercall", call - ioctl);
+    let events = EvtChn::open()?;
+    let there = events.bind_unbound(DomId::DOM0)?;
+    let here = events.bind_interdomain(DomId::DOM0, there)?;
+    // The first one masks the port until somebody takes it.
+    events.notify(here)?;
+    let notify = each(ROUNDS, || Ok(events.notify(here)?))?;
+    report("event to a masked port", notify - ioctl);
+    Ok(())
+}
+
+/// Mapping and unmapping a page that a guest granted.
+pub fn grants(args: &[String]) -> Result<()> {
+    let dom = DomId(args.first().ok_or("a domain id is needed")?.parse()?);
+    let table = GntTab::open()?;
+    let taken = each(1_000, || {
+        drop(table.map(dom, &[CONSOLE], Prot::ReadWrite, UnmapNotify::default())?);
+        Ok(())
+    })?;
+    report("grant map + unmap", taken);
+    Ok(())
+}
