@@ -1,0 +1,31 @@
+//! The virtual platform of PVH and HVM guests, each device a pure state machine.
+//!
+//! * [`vlapic`]: the local APIC ([`Lapic`]) behind its MMIO page and its x2APIC MSRs.
+//! * [`pm`]: ACPI PM timer and PM1a block ([`pm::Pm`]).
+//! * [`via`]: how event channels are announced to such a guest ([`Via`]).
+//!
+//! Time comes in as a value, effects go out as values. Nothing here allocates, locks or logs, and no value a guest
+//! writes, of any width and in any order of time, panics or loops.
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod pm;
+pub mod via;
+pub mod vlapic;
+
+pub use via::Via;
+pub use vlapic::Lapic;
+
+/// A moment: both clocks read together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Now {
+    /// Nanoseconds since the guest's start.
+    pub ns: u64,
+    /// What the guest's RDTSC would return.
+    pub tsc: u64,
+}
+
+/// The access raises #GP(0) in the guest; nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GeneralProtection;
