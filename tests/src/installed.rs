@@ -23,8 +23,6 @@ pub enum System {
     Plain,
     /// Our package.
     Corten,
-    /// Debian's own Xen 4.17.
-    Xen,
 }
 
 /// An installed machine to be.
@@ -40,11 +38,6 @@ pub struct Installed {
 /// Debian 12 with our package, on BIOS. dom0 has 768 MiB, the machine 2 GiB.
 pub fn installed() -> Installed {
     Installed::with(System::Corten)
-}
-
-/// Debian 12 with Debian's Xen: the reference.
-pub fn installed_xen() -> Installed {
-    Installed::with(System::Xen)
 }
 
 /// Debian 12 alone.
@@ -189,16 +182,16 @@ fn log_in(serial: &mut Serial) -> Result<()> {
 /// The disk with `system` on it: made by booting plain Debian and installing, once for each change of what is installed.
 fn prepared(system: System) -> Result<PathBuf> {
     let base = disk::debian12()?;
-    let (name, from, install) = match system {
-        System::Plain => return Ok(base),
-        System::Corten => ("corten", package::file(), install_corten as Install),
-        System::Xen => ("xen", base.with_extension("stamp"), install_xen as Install),
-    };
-    let disk = paths::target().join(format!("debian-12-{name}.qcow2"));
+    if system == System::Plain {
+        return Ok(base);
+    }
+    let from = package::file();
+    let disk = paths::target().join("debian-12-corten.qcow2");
     let stamp = disk.with_extension("stamp");
     let _one_at_a_time = disk::Lock::take(&disk.with_extension("lock"))?;
     let modified = std::fs::metadata(&base).and_then(|m| m.modified())?;
-    let mut made_of = format!("{modified:?}\n{INSTALLER}\n").into_bytes();
+    // What is done to it is in this file.
+    let mut made_of = format!("{modified:?}\n{}\n", include_str!("installed.rs")).into_bytes();
     made_of.extend(
         std::fs::read(&from).context(format!("{}: made by `qemu/demo --build`", from.display()))?,
     );
@@ -208,16 +201,11 @@ fn prepared(system: System) -> Result<PathBuf> {
     let part = disk.with_extension("part");
     disk::overlay(&base, &part)?;
     let machine = debian().from_disk(part.clone());
-    install(machine).context(format!("installing {name}"))?;
+    install_corten(machine).context("installing")?;
     std::fs::rename(&part, &disk).context(disk.display())?;
     std::fs::write(&stamp, made_of).context(stamp.display())?;
     Ok(disk)
 }
-
-type Install = fn(Installed) -> Result<()>;
-
-/// Changes when the functions below do what an older disk has not seen.
-const INSTALLER: &str = "1";
 
 /// What `corten.cfg` says on the machines of tests.
 pub const OPTIONS: &str =
@@ -242,13 +230,16 @@ fn install_corten(machine: Installed) -> Result<()> {
 /// Where [`install_package`] looks for our package.
 pub const PACKAGE: &str = "/root/corten.deb";
 
-/// Settings, then `apt install`, which writes the boot menu.
+/// Debian's Xen, settings, then `apt install` in its place, which writes the boot menu.
 pub fn install_package(host: &mut Host) -> Result<()> {
     // Beside the package's own file of settings, which does not exist yet.
     host.dom0(&format!(
         "mkdir -p /etc/default/grub.d && printf 'GRUB_CMDLINE_CORTEN=\"{OPTIONS}\"\\nGRUB_CMDLINE_LINUX_CORTEN=\"console=hvc0\"\\n' >/etc/default/grub.d/local.cfg"
     ))?
     .ok()?;
+    // What it takes the place of. Debian's hypervisor stays, as an entry of the boot menu.
+    host.dom0_within("dpkg -i /opt/xen/*.deb", Duration::from_secs(240))?
+        .ok()?;
     let install = format!(
         "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {PACKAGE}"
     );
@@ -256,16 +247,4 @@ pub fn install_package(host: &mut Host) -> Result<()> {
         .ok()?
         .shows("Found dom0 kernel for Corten")
         .map(drop)
-}
-
-fn install_xen(machine: Installed) -> Result<()> {
-    let mut host = machine.boot()?;
-    let minutes = Duration::from_secs(180);
-    host.dom0(&format!(
-        "mkdir -p /etc/default/grub.d; printf 'GRUB_CMDLINE_XEN=\"{OPTIONS}\"\\nGRUB_CMDLINE_LINUX_XEN_REPLACE=\"console=hvc0\"\\nGRUB_DEFAULT=2\\n' > /etc/default/grub.d/zz.cfg"
-    ))?
-    .ok()?;
-    host.dom0_within("dpkg -i /opt/xen/*.deb", minutes)?.ok()?;
-    host.dom0_within("update-grub", minutes)?.ok()?;
-    host.shut_down().map(drop)
 }

@@ -8,7 +8,7 @@ pub mod installed;
 pub mod micro;
 
 pub use host::{Builder, Host, Reply, Story, corten, xen};
-pub use installed::{Installed, debian, installed, installed_xen};
+pub use installed::{Installed, debian, installed};
 
 /// Debian's Xen with Debian's tools: that a story is true at all.
 pub fn reference() -> Builder {
