@@ -230,16 +230,13 @@ fn install_corten(machine: Installed) -> Result<()> {
 /// Where [`install_package`] looks for our package.
 pub const PACKAGE: &str = "/root/corten.deb";
 
-/// Debian's Xen, settings, then `apt install` in its place, which writes the boot menu.
+/// Settings, then `apt install`, which writes the boot menu.
 pub fn install_package(host: &mut Host) -> Result<()> {
     // Beside the package's own file of settings, which does not exist yet.
     host.dom0(&format!(
         "mkdir -p /etc/default/grub.d && printf 'GRUB_CMDLINE_CORTEN=\"{OPTIONS}\"\\nGRUB_CMDLINE_LINUX_CORTEN=\"console=hvc0\"\\n' >/etc/default/grub.d/local.cfg"
     ))?
     .ok()?;
-    // What it takes the place of. Debian's hypervisor stays, as an entry of the boot menu.
-    host.dom0_within("dpkg -i /opt/xen/*.deb", Duration::from_secs(240))?
-        .ok()?;
     let install = format!(
         "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {PACKAGE}"
     );
