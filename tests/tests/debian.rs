@@ -30,11 +30,10 @@ fn is_a_dom0(host: &mut Host) -> Story {
     Ok(())
 }
 
-/// The life of a package: on BIOS a guest is started by hand and shut down with the host, on UEFI it was started at boot,
-/// then the package is purged, and plain Debian boots.
+/// On BIOS a guest is started by systemd's command and shut down with the host; then on UEFI it was started at boot.
 #[test]
 #[ignore = "emulator"]
-fn from_package_to_purge() -> Story {
+fn guests_live_with_the_host() -> Story {
     let scratch = Scratch::new()?;
     let disk = scratch.path().join("disk.qcow2");
     disk::overlay(&installed().disk()?, &disk)?;
@@ -62,6 +61,17 @@ fn from_package_to_purge() -> Story {
         .shows("Stopped")?
         .lacks("destroyed")?;
     host.guest_speaks("guest")?;
+    host.shut_down().map(drop)
+}
+
+/// A purge leaves nothing of ours but what is the administrator's, and plain Debian boots.
+#[test]
+#[ignore = "emulator"]
+fn purge_leaves_plain_debian() -> Story {
+    let scratch = Scratch::new()?;
+    let disk = scratch.path().join("disk.qcow2");
+    disk::overlay(&installed().disk()?, &disk)?;
+    let mut host = installed().from_disk(disk.clone()).boot()?;
     host.dom0_within(
         "DEBIAN_FRONTEND=noninteractive apt-get purge -y corten",
         MINUTES,
