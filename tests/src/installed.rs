@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest that booting to the login prompt may take on a loaded two-core machine.
-const BOOT: Duration = Duration::from_secs(240);
+const BOOT: Duration = Duration::from_secs(400);
 /// The login prompt; the machine's name is before it.
 const LOGIN: &str = "dom0 login: ";
 
