@@ -53,7 +53,7 @@ fn refuses(host: &mut Host, disk: &str, words: &[&str]) -> Story {
 fn disks_come_and_go(host: Builder) -> Story {
     let mut host = Host::boot(host)?;
     script(&mut host, "block", BLOCK)?;
-    host.dom0("modprobe loop; cd /tmp; for i in 0 1 2; do truncate -s 4M $i.img; losetup /dev/loop$i $i.img; done")?
+    host.dom0("modprobe loop; cd /tmp; for i in 0 1 2; do truncate -s 4M $i.img; losetup $(losetup -f) $i.img; done")?
         .ok()?;
     host.dom0("xl create -q /etc/xen/guest.cfg 'disk=[\"phy:/dev/loop0,xvda,w\",\"/dev/loop1,raw,xvdb,r\"]'")?
         .ok()?;
@@ -148,14 +148,15 @@ fn what_cannot_work_leaves_nothing_behind(host: Builder) -> Story {
     let qcow = "\"/tmp/a.img,qcow2,xvda,w\"";
     refuses(&mut host, qcow, &["xvda", "qemu", "apt install"])?;
     // The kernel's back end is there, but cannot take the disk: it is in use by dom0.
-    host.dom0("losetup /dev/loop7 /tmp/b.img; mke2fs /dev/loop7 >/dev/null; mkdir -p /mnt; modprobe ext4; mount -t ext4 /dev/loop7 /mnt")?
+    host.dom0("d=$(losetup -f); losetup $d /tmp/b.img; mkswap $d; swapon $d; ln -s $d /dev/used")?
         .ok()?;
     refuses(
         &mut host,
-        "\"phy:/dev/loop7,xvda,w\"",
+        "\"phy:/dev/used,xvda,w\"",
         &["dom0 itself uses it", "unmount"],
     )?;
-    host.dom0("umount /mnt; losetup -d /dev/loop7")?.ok()?;
+    host.dom0("swapoff /dev/used; losetup -d $(readlink /dev/used)")?
+        .ok()?;
     // Where the kept configuration does not fit any more.
     host.dom0("mkdir -p /var/lib/xen; mount -t tmpfs -o size=8k none /var/lib/xen; dd if=/dev/zero of=/var/lib/xen/full bs=4k 2>/dev/null; true")?
         .ok()?;
