@@ -171,7 +171,7 @@ fn what_cannot_work_leaves_nothing_behind(host: Builder) -> Story {
         .ok()?;
     host.dom0(&format!("xl create -q /tmp/other.cfg 'disk=[{a}]' 2>&1"))?
         .fails()?
-        .shows("guest \"guest\" (d1, disk xvda)")?
+        .shows("guest \"guest\" (d2, disk xvda)")?
         .shows("w!")?;
     host.dom0("xl list other")?.fails()?;
     host.dom0("xl create -q /tmp/other.cfg 'disk=[\"/tmp/a.img,raw,xvda,w!\"]'")?
@@ -180,12 +180,12 @@ fn what_cannot_work_leaves_nothing_behind(host: Builder) -> Story {
     // A guest that does not answer.
     host.dom0("xl pause guest; xl block-detach guest xvda 2>&1")?
         .fails()?
-        .shows("disk xvda (/tmp/a.img) of d1")?
+        .shows("disk xvda (/tmp/a.img) of d2")?
         .shows("--force")?;
     host.dom0("xl block-list guest")?
-        .shows("51712 0   1      4")?;
+        .shows("51712 0   2      4")?;
     // One whose front end is gone.
-    host.dom0("xenstore-rm /local/domain/1/device/vbd/51712; xl block-detach guest xvda")?
+    host.dom0("xenstore-rm /local/domain/2/device/vbd/51712; xl block-detach guest xvda")?
         .ok()?;
     host.dom0("xl block-list guest | wc -l")?.shows("1")?;
     host.dom0("xl destroy guest")?.ok()?;
