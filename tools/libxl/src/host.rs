@@ -170,6 +170,8 @@ pub struct Host<'a> {
     pub claims: bool,
     /// Where the kernel shows its devices: `/sys`.
     pub sys_dir: PathBuf,
+    /// The kernel's network interfaces.
+    pub links: &'a dyn crate::Links,
     /// How long others may take.
     pub limits: crate::Limits,
 }
@@ -184,6 +186,7 @@ impl<'a> Host<'a> {
             autoballoon: false,
             claims: true,
             sys_dir: "/sys".into(),
+            links: &crate::Rtnetlink,
             limits: crate::Limits::default(),
         }
     }

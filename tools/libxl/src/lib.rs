@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod bootloader;
+mod bridge;
 pub mod cfg;
 mod config;
 mod core_dump;
@@ -21,6 +22,7 @@ mod host;
 mod hotplug;
 mod json;
 mod lifecycle;
+mod netlink;
 pub mod nodes;
 mod room;
 mod shares;
@@ -34,10 +36,11 @@ pub use bootloader::Bootloader;
 pub use config::{Action, Actions, DomainConfig};
 pub use cpulist::{CpuList, format as format_cpus};
 pub use create::Prepared;
-pub use device::{Handle, Limits};
+pub use device::{Handle, Limits, NetworkInterface};
 pub use disk::{Disk, Format};
 pub use error::{Error, Result, StoreContext};
 pub use host::{Host, Hypervisor, Image, Xenstore};
+pub use netlink::{Change, Links, Rtnetlink};
 pub use shares::Shares;
 pub use supervise::Outcome;
 pub use uuid::Uuid;

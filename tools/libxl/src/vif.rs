@@ -43,8 +43,16 @@ pub struct Vif {
     pub mtu: Option<u32>,
     /// Bytes per interval, and the interval in microseconds.
     pub rate: Option<(u64, u64)>,
+    /// Its number in the domain; else the next one that is free.
+    pub devid: Option<u32>,
+    /// For the script.
+    pub vlan: Option<String>,
+    /// Whether the guest is to trust the back end.
+    pub trusted: Option<bool>,
 }
 
+/// Device numbers are below this: the kernel names interfaces by them.
+const MAX_DEVID: u32 = 1000;
 /// Default interval of a rate limit, in microseconds.
 const RATE_INTERVAL: u64 = 50_000;
 
@@ -59,6 +67,32 @@ impl Vif {
             vif.set(key.trim(), value.trim())?;
         }
         Ok(vif)
+    }
+
+    /// The specification that reads back as this.
+    pub fn spec(&self) -> String {
+        let number = |n: Option<u32>| n.map(|n| n.to_string());
+        let rate = |(bytes, interval): (u64, u64)| {
+            let per_second = (u128::from(bytes) * 1_000_000).div_ceil(u128::from(interval));
+            format!("{per_second}B/s@{interval}us")
+        };
+        let pairs = [
+            ("devid", number(self.devid)),
+            ("mac", self.mac.map(|m| m.to_string())),
+            ("bridge", self.bridge.clone()),
+            ("gatewaydev", self.gatewaydev.clone()),
+            ("vifname", self.vifname.clone()),
+            ("script", self.script.clone()),
+            ("ip", self.ip.clone()),
+            ("backend", self.backend.clone()),
+            ("model", self.model.clone()),
+            ("mtu", number(self.mtu)),
+            ("rate", self.rate.map(rate)),
+            ("vlan", self.vlan.clone()),
+            ("trusted", self.trusted.map(|t| u32::from(t).to_string())),
+        ];
+        let given = pairs.into_iter().filter_map(|(k, v)| Some(format!("{k}={}", v?)));
+        given.collect::<Vec<_>>().join(",")
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
@@ -76,7 +110,8 @@ impl Vif {
             }
             "bridge" => self.bridge = text(),
             "gatewaydev" | "netdev" => self.gatewaydev = text(),
-            "vifname" => self.vifname = text(),
+            "vifname" if crate::bridge::valid_name(value) => self.vifname = text(),
+            "vifname" => return Err(format!("\"{value}\" is no interface's name: 1 to 15 letters and digits")),
             "script" => self.script = text(),
             "ip" => self.ip = text(),
             "backend" => self.backend = text(),
@@ -84,18 +119,28 @@ impl Vif {
             "type" if matches!(value, "vif" | "ioemu") => {}
             "type" => return Err(format!("type is \"vif\" or \"ioemu\", not \"{value}\"")),
             "mtu" => {
-                self.mtu = Some(
-                    value
-                        .parse()
-                        .map_err(|_| format!("\"{value}\" is no MTU"))?,
-                )
+                let mtu = value.parse().ok().filter(|m| (68..=65535).contains(m));
+                let bad = || format!("\"{value}\" is no MTU: it is a number from 68 to 65535");
+                self.mtu = Some(mtu.ok_or_else(bad)?);
             }
             "rate" => {
                 self.rate = Some(
                     rate(value).ok_or_else(|| format!("\"{value}\" is no rate, as in 10Mb/s"))?,
                 )
             }
-            "accel" | "devid" | "vlan" | "trusted" => {}
+            "devid" => {
+                let id = value.parse().ok().filter(|d| *d < MAX_DEVID);
+                self.devid = Some(id.ok_or_else(|| format!("\"{value}\" is no device number"))?);
+            }
+            "vlan" => self.vlan = text(),
+            "trusted" => {
+                self.trusted = Some(match value {
+                    "0" | "false" => false,
+                    "1" | "true" => true,
+                    _ => return Err(format!("trusted is 0 or 1, not \"{value}\"")),
+                })
+            }
+            "accel" => {}
             _ => return Err(format!("unknown vif parameter \"{key}\"")),
         }
         Ok(())
@@ -117,7 +162,8 @@ fn rate(text: &str) -> Option<(u64, u64)> {
                 "s" => 1_000_000,
                 _ => return None,
             };
-            number.parse::<u64>().ok()?.checked_mul(scale)?
+            let interval = number.parse::<u64>().ok()?.checked_mul(scale)?;
+            u32::try_from(interval).ok()?.into()
         }
     };
     let speed = speed.strip_suffix("/s")?;
@@ -160,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn specifications_read_back() {
+        let text = "devid=3,mac=00:16:3e:01:02:03,bridge=br0,vifname=v,ip=10.0.0.1,mtu=1400,rate=10Mb/s,vlan=7,trusted=0";
+        let vif = Vif::parse(text).unwrap();
+        assert_eq!(Vif::parse(&vif.spec()), Ok(vif));
+        assert_eq!(Vif::default().spec(), "");
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (spec, part) in [
             ("mac=1", "\"1\" is no MAC"),
@@ -169,6 +223,10 @@ mod tests {
             ("brigde=br0", "\"brigde\""),
             ("rate=fast", "no rate"),
             ("type=other", "type is"),
+            ("vifname=much-too-long-a-name", "no interface's name"),
+            ("vifname=../x", "no interface's name"),
+            ("mtu=9", "68 to 65535"),
+            ("rate=1MB/s@0ms", "no rate"),
         ] {
             let e = Vif::parse(spec).unwrap_err();
             assert!(e.contains(part), "{spec}: {e}");

@@ -1,6 +1,6 @@
 //! What a change of devices means for the domain's next start: the kept configuration changes with them.
 use crate::cfg::{self, Diagnostics};
-use crate::{Disk, DomainConfig, Host, Result, Uuid, userdata};
+use crate::{Disk, DomainConfig, Host, Result, Uuid, Vif, userdata};
 use xen_abi::DomId;
 
 impl Host<'_> {
@@ -28,6 +28,16 @@ impl DomainConfig {
         let source = self.source_with_list("disk", specs);
         DomainConfig {
             disks,
+            source,
+            ..self.clone()
+        }
+    }
+
+    /// The same domain with these interfaces.
+    pub(crate) fn with_vifs(&self, vifs: Vec<Vif>) -> DomainConfig {
+        let source = self.source_with_list("vif", vifs.iter().map(Vif::spec));
+        DomainConfig {
+            vifs,
             source,
             ..self.clone()
         }

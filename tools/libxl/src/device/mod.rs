@@ -8,6 +8,8 @@ mod sharing;
 pub(crate) mod vbd;
 pub(crate) mod vif;
 
+pub use vif::NetworkInterface;
+
 use crate::{DomainConfig, Error, Host, Result, StoreContext, nodes};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -278,7 +280,7 @@ pub(crate) fn run(command: &mut std::process::Command) -> std::result::Result<()
 /// Checks everything about a configuration's devices, before anything exists.
 pub(crate) fn check(host: &Host, config: &DomainConfig) -> Result<()> {
     vbd::check(host, &config.disks, None)?;
-    vif::check(host, &config.vifs)
+    vif::check(host, config)
 }
 
 /// Connects all devices of a domain that is built.
