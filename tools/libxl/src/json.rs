@@ -268,7 +268,15 @@ impl Disk {
     }
 }
 
-fn nic(devid: usize, v: &Vif) -> Value {
+impl Vif {
+    /// Its record; without a number of its own, as the first.
+    pub fn json(&self) -> Value {
+        nic(0, self)
+    }
+}
+
+fn nic(position: usize, v: &Vif) -> Value {
+    let devid = v.devid.map_or(position, |d| d as usize);
     let mut nic = Map::new();
     nic.insert("devid".into(), json!(devid));
     let optional = [

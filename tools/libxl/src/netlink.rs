@@ -101,6 +101,9 @@ mod tests {
         let up = message(3, &Change::Up(true)).header;
         assert_eq!((up.flags, up.change_mask), (LinkFlags::Up, LinkFlags::Up));
         let down = message(3, &Change::Up(false)).header;
-        assert_eq!((down.flags, down.change_mask), (LinkFlags::empty(), LinkFlags::Up));
+        assert_eq!(
+            (down.flags, down.change_mask),
+            (LinkFlags::empty(), LinkFlags::Up)
+        );
     }
 }

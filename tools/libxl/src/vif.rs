@@ -91,7 +91,9 @@ impl Vif {
             ("vlan", self.vlan.clone()),
             ("trusted", self.trusted.map(|t| u32::from(t).to_string())),
         ];
-        let given = pairs.into_iter().filter_map(|(k, v)| Some(format!("{k}={}", v?)));
+        let given = pairs
+            .into_iter()
+            .filter_map(|(k, v)| Some(format!("{k}={}", v?)));
         given.collect::<Vec<_>>().join(",")
     }
 
@@ -111,7 +113,11 @@ impl Vif {
             "bridge" => self.bridge = text(),
             "gatewaydev" | "netdev" => self.gatewaydev = text(),
             "vifname" if crate::bridge::valid_name(value) => self.vifname = text(),
-            "vifname" => return Err(format!("\"{value}\" is no interface's name: 1 to 15 letters and digits")),
+            "vifname" => {
+                return Err(format!(
+                    "\"{value}\" is no interface's name: 1 to 15 letters and digits"
+                ));
+            }
             "script" => self.script = text(),
             "ip" => self.ip = text(),
             "backend" => self.backend = text(),

@@ -1,7 +1,7 @@
 //! `/etc/xen/xl.conf`: settings of xl itself, in the grammar of domains' configurations.
 use crate::ctx::{Connections, Failure, fail};
 use libxl::cfg::{self, Cfg, Diagnostics, Setting};
-use libxl::{CpuList, DomainConfig};
+use libxl::{CpuList, DomainConfig, Vif};
 use std::path::PathBuf;
 use xen_abi::DomId;
 use xenctrl::CpuMap;
@@ -264,19 +264,22 @@ impl XlConf {
         Connections { memory, ..c }
     }
 
+    /// Gives an interface what it leaves open.
+    pub fn complete_vif(&self, v: &mut Vif) {
+        let or = |value: &mut Option<String>, default: &Option<String>| {
+            if value.is_none() {
+                value.clone_from(default);
+            }
+        };
+        or(&mut v.bridge, &self.vif_bridge);
+        or(&mut v.script, &self.vif_script);
+        or(&mut v.backend, &self.vif_backend);
+        or(&mut v.gatewaydev, &self.vif_gatewaydev);
+    }
+
     /// Gives a configuration what it leaves open.
     pub fn complete(&self, config: &mut DomainConfig) {
-        for v in &mut config.vifs {
-            let or = |value: &mut Option<String>, default: &Option<String>| {
-                if value.is_none() {
-                    value.clone_from(default);
-                }
-            };
-            or(&mut v.bridge, &self.vif_bridge);
-            or(&mut v.script, &self.vif_script);
-            or(&mut v.backend, &self.vif_backend);
-            or(&mut v.gatewaydev, &self.vif_gatewaydev);
-        }
+        config.vifs.iter_mut().for_each(|v| self.complete_vif(v));
         let frames = |value: &mut i32, default: Option<i64>| {
             if let (true, Some(n)) = (*value < 0, default) {
                 *value = n as i32;

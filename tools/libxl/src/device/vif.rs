@@ -170,9 +170,13 @@ fn check_name_free(host: &Host, vif: &Vif, name: &str) -> Result<()> {
         return Ok(());
     };
     let net = Net::of(host);
-    let free = poll(host.limits.release, || Ok((!net.exists(wanted)).then_some(())))?;
+    let free = poll(host.limits.release, || {
+        Ok((!net.exists(wanted)).then_some(()))
+    })?;
     free.ok_or_else(|| {
-        let error = Error::new(format!("{name}: this host has an interface {wanted} already"));
+        let error = Error::new(format!(
+            "{name}: this host has an interface {wanted} already"
+        ));
         error.hint("choose another vifname, see ip link")
     })
 }
@@ -180,7 +184,8 @@ fn check_name_free(host: &Host, vif: &Vif, name: &str) -> Result<()> {
 /// Connects the interfaces of a domain that is built.
 pub(crate) fn attach_all(host: &Host, dom: DomId, config: &DomainConfig) -> Result<()> {
     let vifs = numbered(&config.vifs, vec![])?;
-    vifs.into_iter().try_for_each(|(id, vif)| attach(host, dom, config.uuid, id, vif))
+    vifs.into_iter()
+        .try_for_each(|(id, vif)| attach(host, dom, config.uuid, id, vif))
 }
 
 /// The kernel's name of an interface.
@@ -249,7 +254,11 @@ fn device(dom: DomId, id: u32, mac: Mac, vif: &Vif, place: &Place) -> Device {
         ("vifname", vif.vifname.clone()),
         ("mtu", number(vif.mtu)),
         ("vlan", vif.vlan.clone()),
-        ("rate", vif.rate.map(|(bytes, interval)| format!("{bytes},{interval}"))),
+        (
+            "rate",
+            vif.rate
+                .map(|(bytes, interval)| format!("{bytes},{interval}")),
+        ),
     ];
     back.extend(optional.into_iter().filter_map(|(k, v)| Some((k, v?))));
     let mut front = vec![("handle", id.to_string()), ("mac", mac)];
@@ -271,7 +280,9 @@ fn attach(host: &Host, dom: DomId, uuid: Uuid, id: u32, vif: &Vif) -> Result<()>
     wait_ready(host, h, &name)?;
     let netdev = netdev(h);
     let net = Net::of(host);
-    let there = poll(host.limits.backend, || Ok(net.exists(&netdev).then_some(())))?;
+    let there = poll(host.limits.backend, || {
+        Ok(net.exists(&netdev).then_some(()))
+    })?;
     there.ok_or_else(|| {
         let error = Error::new(format!("{name}: the back end did not make {netdev}"));
         error.hint("is module xen-netback loaded? dmesg may say more")
@@ -376,7 +387,10 @@ impl Host<'_> {
             None => i.handle.id.to_string() == which,
         };
         let Some(found) = all.iter().find(fits) else {
-            let list: Vec<_> = all.iter().map(|i| format!("{} ({})", i.handle.id, i.mac)).collect();
+            let list: Vec<_> = all
+                .iter()
+                .map(|i| format!("{} ({})", i.handle.id, i.mac))
+                .collect();
             let message = match list.as_slice() {
                 [] => format!("{dom} has no interface {which}; it has none"),
                 list => format!("{dom} has no interface {which}; it has {}", list.join(", ")),

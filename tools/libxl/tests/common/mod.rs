@@ -1,6 +1,6 @@
 //! A machine of a few lines: domains in a list, nodes in a map, and a fault that strikes when told to.
 use libxl::cfg::{Diagnostics, parse};
-use libxl::{DomainConfig, Host, Hypervisor, Image, Limits, Xenstore};
+use libxl::{Change, DomainConfig, Host, Hypervisor, Image, Limits, Links, Xenstore};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,6 +62,7 @@ impl Machine {
             claims: true,
             // Nothing of this machine's: the tests bring their own.
             sys_dir: dir.0.join("sys"),
+            links: self,
             limits: Limits {
                 backend: Duration::from_millis(300),
                 process: Duration::from_millis(500),
@@ -409,6 +410,29 @@ impl Store for Machine {
             other => panic!("{other:?} is not part of this store"),
         }
     }
+}
+
+impl Links for Machine {
+    fn change(&self, index: u32, change: &Change) -> std::io::Result<()> {
+        match self.strikes(format!("link {index} {change:?}")) {
+            true => Err(std::io::ErrorKind::PermissionDenied.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Makes an interface that the host has, or a bridge.
+#[allow(dead_code)]
+pub fn interface(dir: &tempdir::TempDir, name: &str, index: u32, bridge: bool) {
+    let at = dir.0.join("sys/class/net").join(name);
+    std::fs::create_dir_all(if bridge {
+        at.join("bridge")
+    } else {
+        at.clone()
+    })
+    .unwrap();
+    std::fs::write(at.join("ifindex"), format!("{index}\n")).unwrap();
+    std::fs::write(at.join("mtu"), "1500\n").unwrap();
 }
 
 impl Xenstore for Machine {

@@ -48,4 +48,33 @@ pub const COMMANDS: &[Command] = &[
         flags: &[],
         run: cmd::cd_eject,
     },
+    Command {
+        name: "network-attach",
+        args: "<Domain> [type=<type>] [mac=<mac>] [bridge=<bridge>] [ip=<ip>] [script=<script>] \
+               [backend=<BackDomain>] [vifname=<name>] [rate=<rate>] [model=<model>] [accel=<accel>] [mtu=<mtu>]",
+        help: "Create a new virtual network device",
+        min_args: 1,
+        flags: &[],
+        run: cmd::network_attach,
+    },
+    Command {
+        name: "network-list",
+        args: "<Domain(s)>",
+        help: "List virtual network interfaces for a domain",
+        min_args: 1,
+        flags: &[],
+        run: cmd::network_list,
+    },
+    Command {
+        name: "network-detach",
+        args: "<Domain> <DevId|mac>",
+        help: "Destroy a domain's virtual network device",
+        min_args: 2,
+        flags: &[on(
+            'f',
+            "force",
+            "do not wait for the domain to release the device",
+        )],
+        run: cmd::network_detach,
+    },
 ];
