@@ -190,8 +190,6 @@ fn scripts_that_fail_or_hang_leave_no_domain() {
         ),
         ("[ $1 = offline ] && exit 0\nsleep 60", "did not end within"),
     ] {
-        let next = m.domains.borrow().len();
-        let _ = next;
         for id in 2..5 {
             interface(&dir, &format!("vif{id}.0"), 20 + id, false);
         }

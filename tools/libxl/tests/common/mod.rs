@@ -19,6 +19,7 @@ const SHARED: &[&str] = &[
     "/vm",
     "/local/domain/0/backend",
     "/local/domain/0/backend/console",
+    "/local/domain/0/backend/vif",
     "/local/domain/0/backend/vbd",
     "/local/domain/0/backend/qdisk",
 ];
