@@ -1,6 +1,7 @@
 //! The virtual platform of PVH and HVM guests, each device a pure state machine.
 //!
 //! * [`vlapic`]: the local APIC ([`Lapic`]) behind its MMIO page and its x2APIC MSRs.
+//! * [`vioapic`]: the IO-APIC ([`IoApic`]).
 //! * [`pm`]: ACPI PM timer and PM1a block ([`pm::Pm`]).
 //! * [`via`]: how event channels are announced to such a guest ([`Via`]).
 //!
@@ -12,9 +13,11 @@
 
 pub mod pm;
 pub mod via;
+pub mod vioapic;
 pub mod vlapic;
 
 pub use via::Via;
+pub use vioapic::IoApic;
 pub use vlapic::Lapic;
 
 /// A moment: both clocks read together.
