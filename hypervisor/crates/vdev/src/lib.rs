@@ -3,6 +3,7 @@
 //! * [`vlapic`]: the local APIC ([`Lapic`]) behind its MMIO page and its x2APIC MSRs.
 //! * [`vioapic`]: the IO-APIC ([`IoApic`]).
 //! * [`pm`]: ACPI PM timer and PM1a block ([`pm::Pm`]).
+//! * [`vpic`]: the pair of 8259A interrupt controllers ([`Pic`]).
 //! * [`via`]: how event channels are announced to such a guest ([`Via`]).
 //!
 //! Time comes in as a value, effects go out as values. Nothing here allocates, locks or logs, and no value a guest
@@ -15,10 +16,12 @@ pub mod pm;
 pub mod via;
 pub mod vioapic;
 pub mod vlapic;
+pub mod vpic;
 
 pub use via::Via;
 pub use vioapic::IoApic;
 pub use vlapic::Lapic;
+pub use vpic::Pic;
 
 /// A moment: both clocks read together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
