@@ -223,6 +223,11 @@ fn install_corten(machine: Installed) -> Result<()> {
         .file(initrd, "/boot/guest/initrd")
         .file(paths::rootfs().join("guest.cfg"), "/etc/xen/guest.cfg")
         .boot()?;
+    // An emulator that shares its CPUs with others may take longer than the usual 90 s to find its console.
+    host.dom0(
+        "mkdir -p /etc/systemd/system.conf.d && printf '[Manager]\\nDefaultTimeoutStartSec=600\\nDefaultDeviceTimeoutSec=600\\n' >/etc/systemd/system.conf.d/slow.conf",
+    )?
+    .ok()?;
     install_package(&mut host)?;
     host.shut_down().map(drop)
 }
