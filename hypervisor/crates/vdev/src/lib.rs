@@ -4,6 +4,7 @@
 //! * [`vioapic`]: the IO-APIC ([`IoApic`]).
 //! * [`pm`]: ACPI PM timer and PM1a block ([`pm::Pm`]).
 //! * [`vpic`]: the pair of 8259A interrupt controllers ([`Pic`]).
+//! * [`vpit`]: the 8254 interval timer ([`Pit`]).
 //! * [`via`]: how event channels are announced to such a guest ([`Via`]).
 //!
 //! Time comes in as a value, effects go out as values. Nothing here allocates, locks or logs, and no value a guest
@@ -17,11 +18,13 @@ pub mod via;
 pub mod vioapic;
 pub mod vlapic;
 pub mod vpic;
+pub mod vpit;
 
 pub use via::Via;
 pub use vioapic::IoApic;
 pub use vlapic::Lapic;
 pub use vpic::Pic;
+pub use vpit::Pit;
 
 /// A moment: both clocks read together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
