@@ -1,7 +1,7 @@
 //! The real machine as the pure crates want it: [`Machine`] implements `domain::Host` and `mm::Platform`. All of it is
 //! thin; what needs thought lives where it is named.
 
-use crate::arch::x86::boot::efi;
+use crate::arch::x86::boot::{RegionKind, efi};
 use crate::arch::x86::cpu::features;
 use crate::arch::x86::entry::{cpuinfo, uaccess};
 use crate::arch::x86::irq::{ioapic, pci};
@@ -246,7 +246,7 @@ impl Host for Machine {
             threads_per_core: 1,
             cores_per_socket: smp::cpu_count(),
             cpu_khz: (time::tsc_hz() / 1000) as u32,
-            total_pages: mm::heap().lock().total_pages(),
+            total_pages: ram_pages(),
             max_mfn: mm::max_mfn().0,
             tsc_mul: scale.mul,
             tsc_shift: scale.shift,
@@ -397,6 +397,13 @@ impl Host for Machine {
         let region = crate::arch::x86::boot::info().memory.regions().get(index)?;
         Some((region.start, region.end - region.start, region.kind as u32))
     }
+}
+
+/// All RAM of the machine, the hypervisor's own included.
+fn ram_pages() -> u64 {
+    let regions = crate::arch::x86::boot::info().memory.regions();
+    let ram = regions.iter().filter(|r| r.kind == RegionKind::Ram);
+    ram.map(|r| (r.end - r.start) >> 12).sum()
 }
 
 fn is_current(v: &Vcpu) -> bool {

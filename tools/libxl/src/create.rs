@@ -129,6 +129,10 @@ impl<'a> Prepared<'a> {
         let (host, config) = (self.host, self.config);
         host.hv.max_vcpus(dom, config.max_vcpus)?;
         host.hv.max_mem(dom, config.memory_kib + MAXMEM_SLACK)?;
+        if config.maxmem_kib > config.memory_kib {
+            // Else its kernel takes what it starts with for all it may ever have.
+            host.hv.set_memory_map(dom, config.maxmem_kib)?;
+        }
         if config.tsc_mode != 0 {
             host.hv.set_tsc_info(dom, config.tsc_mode)?;
         }

@@ -30,6 +30,8 @@ pub trait Hypervisor {
     fn physinfo(&self) -> HvResult<PhysInfo>;
     fn max_vcpus(&self, dom: DomId, max: u32) -> HvResult<()>;
     fn max_mem(&self, dom: DomId, kib: u64) -> HvResult<()>;
+    /// Tells a guest how far its memory may grow, KiB.
+    fn set_memory_map(&self, dom: DomId, kib: u64) -> HvResult<()>;
     fn set_tsc_info(&self, dom: DomId, mode: u32) -> HvResult<()>;
     fn set_affinity(
         &self,
@@ -90,6 +92,9 @@ impl Hypervisor for Xenctrl {
     }
     fn max_mem(&self, dom: DomId, kib: u64) -> HvResult<()> {
         Xenctrl::max_mem(self, dom, kib)
+    }
+    fn set_memory_map(&self, dom: DomId, kib: u64) -> HvResult<()> {
+        Xenctrl::set_memory_limit_map(self, dom, kib)
     }
     fn set_tsc_info(&self, dom: DomId, mode: u32) -> HvResult<()> {
         Xenctrl::set_tsc_info(self, dom, mode)

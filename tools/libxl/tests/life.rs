@@ -26,6 +26,7 @@ fn creating_takes_the_documented_steps_and_leaves_the_documented_nodes() {
             "create",
             "max_vcpus d1 2",
             "max_mem d1 66560",
+            "memory_map d1 131072",
             "affinity d1v0 [0]",
             "affinity d1v1 [1, 2]",
             "claim d1 16384",

@@ -258,6 +258,9 @@ impl Hypervisor for Machine {
     fn max_mem(&self, dom: DomId, kib: u64) -> xenctrl::Result<()> {
         self.hv(format!("max_mem {dom} {kib}"))
     }
+    fn set_memory_map(&self, dom: DomId, kib: u64) -> xenctrl::Result<()> {
+        self.hv(format!("memory_map {dom} {kib}"))
+    }
     fn set_tsc_info(&self, dom: DomId, mode: u32) -> xenctrl::Result<()> {
         self.hv(format!("tsc {dom} {mode}"))
     }
