@@ -11,7 +11,7 @@ matrix! {
     kernels_of_other_ages: product;
     a_newer_kernel_is_dom0: product;
     debians_pv_grub_boots_from_the_guests_disk: product;
-    a_bootloader_is_run: reference, product;
+    a_bootloader_is_run: product;
 }
 
 /// Debian 11's.
