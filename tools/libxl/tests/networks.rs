@@ -63,7 +63,7 @@ fn an_interface_is_named_and_put_on_its_bridge() {
     assert_eq!(node("rate").as_deref(), Some("62500,50000"));
     assert_eq!(node("bridge").as_deref(), Some("xenbr0"));
     assert_eq!(node("hotplug-status").as_deref(), Some("connected"));
-    assert_eq!(node("script"), None);
+    assert_eq!(node("script").as_deref(), Some(""));
 }
 
 #[test]

@@ -235,7 +235,6 @@ fn call<'a>(
 fn device(dom: DomId, id: u32, mac: Mac, vif: &Vif, place: &Place) -> Device {
     let mac = mac.to_string();
     let (script, bridge) = match place {
-        // No script is in charge of it.
         Place::Bridge(b) => (String::new(), Some(b.clone())),
         Place::Script(path) => (path.to_string_lossy().into_owned(), vif.bridge.clone()),
     };
@@ -245,9 +244,10 @@ fn device(dom: DomId, id: u32, mac: Mac, vif: &Vif, place: &Place) -> Device {
         ("handle", id.to_string()),
         ("type", "vif".into()),
         ("hotplug-status", String::new()),
+        // The kernel insists on this node; empty, it says that no script is in charge.
+        ("script", script),
     ];
     let optional = [
-        ("script", Some(script).filter(|s| !s.is_empty())),
         ("bridge", bridge),
         ("gatewaydev", vif.gatewaydev.clone()),
         ("ip", vif.ip.clone()),
