@@ -199,7 +199,7 @@ fn a_bootloader_is_run(host: Builder) -> Story {
     host.dom0("xl destroy guest; sleep 1; ls /run/xen")?
         .lacks("bootloader")?;
     // One that fails: what it was, and nothing stays.
-    host.dom0(&create("none"))?.shows("rc=1")?.shows("loader")?;
+    host.dom0(&create("none"))?.shows("rc=3")?.shows("loader")?;
     host.dom0("xl list; ls /run/xen; losetup")?
         .lacks("guest")?
         .lacks("bootloader")?

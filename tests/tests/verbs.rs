@@ -4,10 +4,10 @@ use integration::{Builder, Host, Story, matrix};
 use std::time::Duration;
 
 matrix! {
-    vcpus_and_shares: reference, tools, hypervisor, product;
-    pools_of_cpus: reference, tools, hypervisor, product;
-    lists_and_names: reference, tools, hypervisor, product;
-    memory_moves_between_domains: reference, tools, hypervisor, product;
+    vcpus_and_shares: reference, tools, product;
+    pools_of_cpus: reference, tools, product;
+    lists_and_names: reference, tools, product;
+    memory_moves_between_domains: reference, tools, product;
     what_is_not_there_says_so: tools, product;
     dom0_gives_memory: tools, product;
     supervisors_carry_out_what_was_configured: tools, product;
