@@ -75,7 +75,7 @@ pub enum Mode {
     Shell,
     /// Runs this shell script and powers off.
     Script(String),
-    /// Takes commands from the console; see [`crate::machine`].
+    /// Takes commands from a serial line of its own; see [`crate::machine`].
     Agent,
     /// Creates the guest with its console in front, then a shell.
     Demo,

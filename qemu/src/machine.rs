@@ -14,6 +14,8 @@ pub trait Machine {
     fn run(&mut self) -> Result<()>;
     /// Its first serial port.
     fn serial(&mut self) -> Result<&mut Serial>;
+    /// The line on which its dom0 takes commands: one of its own, or the first serial port.
+    fn agent(&mut self) -> Result<&mut Serial>;
     /// Waits for it to switch itself off; false when it has not by then.
     fn wait(&mut self, timeout: Duration) -> Result<bool>;
     /// Pulls the plug.

@@ -1,10 +1,11 @@
 //! QEMU with its own CPU emulation (never KVM, which many build machines pretend to have) as a [`Machine`].
 
-use crate::host::HostSpec;
+use crate::host::{HostSpec, Mode};
 use crate::kernel::Kernel;
 use crate::machine::{Machine, Serial};
 use crate::paths::Scratch;
 use crate::{Context, Result, image, initrd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,6 +57,9 @@ pub struct Qemu {
     boot: Option<Boot>,
     child: Option<Child>,
     serial: Option<Serial>,
+    /// Its second serial port, on which dom0 takes commands, if it does.
+    agent: Option<Serial>,
+    wants_agent: bool,
     echo: bool,
 }
 
@@ -68,6 +72,8 @@ impl Qemu {
             boot: None,
             child: None,
             serial: None,
+            agent: None,
+            wants_agent: false,
             echo,
         })
     }
@@ -79,6 +85,7 @@ impl Qemu {
 
     /// Starts from a disk (format qcow2), /dev/vda; those that are inserted after it come after it.
     pub fn insert_disk(&mut self, image: PathBuf) {
+        self.wants_agent = true;
         match &mut self.boot {
             Some(Boot::Disks(disks)) => disks.push(image),
             other => *other = Some(Boot::Disks(vec![image])),
@@ -165,6 +172,7 @@ impl Qemu {
 
 impl Machine for Qemu {
     fn deploy(&mut self, spec: &HostSpec) -> Result<()> {
+        self.wants_agent = spec.mode == Mode::Agent;
         let append = spec.hypervisor_args.clone();
         let hypervisor = spec.hypervisor_file()?;
         if let Some(kernel) = hypervisor.clone().filter(|_| spec.no_modules) {
@@ -211,6 +219,16 @@ impl Machine for Qemu {
     fn run(&mut self) -> Result<()> {
         let mut command = self.command()?;
         command.args(["-serial", "stdio", "-monitor", "none"]);
+        let agent = if self.wants_agent {
+            let path = self.scratch.path().join("agent");
+            command
+                .arg("-chardev")
+                .arg(format!("socket,id=agent,path={}", path.display()))
+                .args(["-serial", "chardev:agent"]);
+            Some(UnixListener::bind(&path).context(path.display())?)
+        } else {
+            None
+        };
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -224,12 +242,22 @@ impl Machine for Qemu {
             child.stdin.take().context("stdin")?,
         );
         self.serial = Some(Serial::new(input, output, self.echo));
+        if let Some(listener) = agent {
+            let line = accept(&listener, &mut child)?;
+            let input = line.try_clone().context("agent's line")?;
+            self.agent = Some(Serial::new(input, line, self.echo));
+        }
         self.child = Some(child);
         Ok(())
     }
 
     fn serial(&mut self) -> Result<&mut Serial> {
         self.serial.as_mut().context("the machine is off")
+    }
+
+    fn agent(&mut self) -> Result<&mut Serial> {
+        let line = self.agent.as_mut().or(self.serial.as_mut());
+        line.context("the machine is off")
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<bool> {
@@ -252,6 +280,25 @@ impl Machine for Qemu {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// The line that QEMU opens when it starts.
+fn accept(listener: &UnixListener, child: &mut Child) -> Result<UnixStream> {
+    listener.set_nonblocking(true).context("agent's line")?;
+    loop {
+        match listener.accept() {
+            Ok((line, _)) => {
+                line.set_nonblocking(false).context("agent's line")?;
+                return Ok(line);
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e).context("agent's line"),
+        }
+        if let Some(status) = child.try_wait()? {
+            return Err(format!("QEMU ended with {status}").into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

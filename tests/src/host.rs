@@ -156,7 +156,7 @@ impl Builder {
     /// Boots until dom0 takes commands.
     pub fn boot(self) -> Result<Host> {
         let mut host = self.power_on()?;
-        host.says("@@ agent ready", BOOT).context("booting dom0")?;
+        host.takes_commands(BOOT)?;
         Ok(host)
     }
 }
@@ -188,6 +188,23 @@ impl Host {
         self.machine.serial()
     }
 
+    /// The line on which dom0 takes commands.
+    pub(crate) fn agent(&mut self) -> Result<&mut qemu::machine::Serial> {
+        self.machine.agent()
+    }
+
+    /// Waits for dom0 to take commands.
+    pub(crate) fn takes_commands(&mut self, timeout: Duration) -> Result<()> {
+        let ready = self.agent()?.expect("@@ agent ready", timeout);
+        ready.map(drop).or_else(|error| {
+            Err(format!(
+                "booting dom0: {error}; its console:\n{}",
+                tail(&self.console()?)
+            )
+            .into())
+        })
+    }
+
     /// Time since power-on.
     pub fn age(&self) -> Duration {
         self.start.elapsed()
@@ -212,7 +229,7 @@ impl Host {
     pub fn dom0_within(&mut self, command: &str, timeout: Duration) -> Result<Reply> {
         self.commands += 1;
         let id = self.commands;
-        let serial = self.machine.serial()?;
+        let serial = self.machine.agent()?;
         serial.send(&format!("{id} {command}\n"))?;
         serial
             .expect(&format!("@@ {id} begin\n"), Duration::from_secs(20))
@@ -225,11 +242,6 @@ impl Host {
             .trim()
             .parse()
             .context(command)?;
-        let text = text
-            .lines()
-            .filter(|l| !noise(l))
-            .map(|l| format!("{l}\n"))
-            .collect();
         Ok(Reply {
             command: command.into(),
             text,
@@ -254,9 +266,7 @@ impl Host {
 
     /// What `xl dmesg` shows and has not shown before.
     pub fn log(&mut self) -> Result<Reply> {
-        // Its lines must not look like those that are taken out of the console.
-        self.dom0("xl dmesg -c | sed -E 's/^\\((XEN|CORTEN)\\)/log:/'")?
-            .ok()
+        self.dom0("xl dmesg -c")?.ok()
     }
 
     /// Waits until as much memory is free as was before. A MiB less is taken for the hypervisor's heap of small objects, which
@@ -300,7 +310,7 @@ impl Host {
 
     /// Powers off and waits for the machine to be off.
     pub fn power_off(mut self) -> Result<()> {
-        self.machine.serial()?.send("0 poweroff -f\n")?;
+        self.machine.agent()?.send("0 poweroff -f\n")?;
         if self.machine.wait(Duration::from_secs(30))? {
             Ok(())
         } else {
@@ -318,20 +328,17 @@ impl Host {
     }
 }
 
-/// Lines that hypervisor and kernel put between those of a command.
-fn noise(line: &str) -> bool {
-    let kernel = line.starts_with('[')
-        && line
-            .get(1..13)
-            .is_some_and(|s| s.trim_start().starts_with(|c: char| c.is_ascii_digit()));
-    kernel || line.starts_with("(XEN) ") || line.starts_with("(CORTEN) ") || line.starts_with("(d")
+/// The last lines of what a console has said.
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
 /// What a command in dom0 printed, and its exit status.
 #[derive(Debug)]
 pub struct Reply {
     command: String,
-    /// Output without the hypervisor's and the kernel's own lines.
+    /// Output, errors included.
     pub text: String,
     /// Exit status.
     pub status: i32,
