@@ -210,7 +210,7 @@ pub(crate) fn wait_ready_within(
     let failed = |why: String| Error::new(format!("{name}: the back end refused it: {why}"));
     let ready = poll(limit, || {
         if h.kind == "qdisk" && qdisk::has_died(host, h.dom) {
-            return Err(failed("its qemu has ended".into()).hint(qdisk::see_log(host, h.dom)));
+            return Err(failed("its qemu has ended".into()).hint(qdisk::last_words(host, h.dom)));
         }
         match state_of(host, &back)? {
             Some(s) if s >= state::CLOSING => {
@@ -225,7 +225,7 @@ pub(crate) fn wait_ready_within(
         let seconds = limit.as_secs_f32();
         let message = format!("{name}: no back end took it on within {seconds} s");
         Error::new(message).hint(match &*h.kind {
-            "qdisk" => qdisk::see_log(host, h.dom),
+            "qdisk" => qdisk::last_words(host, h.dom),
             kind => format!(
                 "is module {} loaded? dmesg may say more",
                 driver_module(kind)

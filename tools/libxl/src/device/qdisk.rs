@@ -32,10 +32,16 @@ fn log_path(domain: &str) -> PathBuf {
     Path::new(LOG_DIR).join(format!("qemu-{}.log", domain.replace('/', "_")))
 }
 
-/// Where the process says what is wrong.
-pub(crate) fn see_log(host: &Host, dom: DomId) -> String {
+/// What the process said last, and where.
+pub(crate) fn last_words(host: &Host, dom: DomId) -> String {
     let name = host.name(dom).ok().flatten().unwrap_or_default();
-    format!("see {}", log_path(&name).display())
+    let path = log_path(&name);
+    let said = std::fs::read(&path).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    match said.lines().rfind(|l| !l.trim().is_empty()) {
+        Some(last) => format!("{}: {last}", path.display()),
+        None => format!("{} is empty", path.display()),
+    }
 }
 
 fn pid_node(dom: DomId) -> String {
@@ -51,9 +57,13 @@ fn running(host: &Host, dom: DomId) -> Result<Option<u32>> {
         .filter(|p| is_ours(*p, dom)))
 }
 
-/// Whether a process is the qemu of a domain, and not another that got its number. Dead ones have no command line.
+/// Whether a process is the qemu of a domain, and not another that got its number. Dead ones have neither command line nor
+/// program; one that is just being started has only the latter yet.
 fn is_ours(pid: u32, dom: DomId) -> bool {
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    if words.is_empty() {
+        return std::fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+    }
     let words: Vec<&[u8]> = words.split(|b| *b == 0).collect();
     let id = dom.0.to_string();
     words
@@ -72,6 +82,8 @@ pub(crate) fn ensure(host: &Host, dom: DomId, name: &str) -> Result<()> {
         let message = format!("{name}: starting qemu for it: {why}");
         Error::new(message).hint(format!("see {}", log.display()))
     };
+    // The log of the one before stays for comparison.
+    let _ = std::fs::rename(&log, log.with_extension("log.1"));
     let output = std::fs::create_dir_all(LOG_DIR)
         .and_then(|()| File::options().create(true).append(true).open(&log))
         .and_then(|out| Ok((out.try_clone()?, out)))
