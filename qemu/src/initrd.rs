@@ -37,6 +37,19 @@ pub fn guest(kernel: &Kernel) -> Result<Vec<u8>> {
     Ok(a.finish())
 }
 
+/// An initrd that hands over to the system on the disk that `root=` names, as a distribution's does.
+pub fn root(kernel: &Kernel) -> Result<Vec<u8>> {
+    let mut a = Archive::new();
+    skeleton(&mut a, "root-init")?;
+    modules(
+        &mut a,
+        kernel,
+        &["xen-blkfront", "xen-netfront", "crc32c_generic", "ext4"],
+        &[],
+    )?;
+    Ok(a.finish())
+}
+
 /// The initrd of a dom0 as `spec` wants it.
 pub fn dom0(spec: &HostSpec, kernel: &Kernel) -> Result<Vec<u8>> {
     let mut a = Archive::new();

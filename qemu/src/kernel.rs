@@ -26,6 +26,7 @@ pub const HARDWARE_MODULES: &[&str] = &[
     "e1000",
     "loop",
     "bridge",
+    "crc32c_generic",
     "ext4",
     "isofs",
 ];

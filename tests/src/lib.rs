@@ -6,6 +6,7 @@
 pub mod host;
 pub mod installed;
 pub mod micro;
+pub mod xentools;
 
 pub use host::{Builder, Host, Reply, Story, corten, xen};
 pub use installed::{Installed, debian, installed};

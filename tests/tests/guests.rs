@@ -1,6 +1,6 @@
 //! Guests that no one here wrote: kernels of other ages, boot loaders, disks made by Debian's own tools.
 
-use integration::{Builder, Host, Story, matrix};
+use integration::{Builder, Host, Story, matrix, xentools};
 use qemu::kernel::Kernel;
 use qemu::{Result, debian, initrd, paths};
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ matrix! {
     a_newer_kernel_is_dom0: product;
     debians_pv_grub_boots_from_the_guests_disk: product;
     a_bootloader_is_run: product;
+    what_xen_tools_make_is_logged_into: product;
 }
 
 /// Debian 11's.
@@ -204,5 +205,42 @@ fn a_bootloader_is_run(host: Builder) -> Story {
         .lacks("guest")?
         .lacks("bootloader")?
         .lacks("/tmp/disk")?;
+    host.power_off()
+}
+
+/// `xl create` of what `xen-create-image` wrote, unchanged; a person logs in on the console.
+fn what_xen_tools_make_is_logged_into(host: Builder) -> Story {
+    let (config, store) = xentools::image()?;
+    let scratch = paths::Scratch::new()?;
+    let initrd = scratch.path().join("initrd");
+    std::fs::write(&initrd, initrd::root(&Kernel::debian()?)?)?;
+    let drive = format!(
+        "-drive file={},format=raw,if=virtio,snapshot=on",
+        store.display()
+    );
+    let host = host.device(&drive).file(config, "/etc/xen/web.cfg");
+    let mut host = Host::boot(host.file(initrd, "/boot/guest/root.initrd"))?;
+    let mount = format!(
+        "modprobe -a virtio_pci virtio_blk crc32c_generic ext4 loop bridge; mkdir -p {0}; mount -t ext4 /dev/vda {0} && \
+         ip link add xenbr0 type bridge; ip link set xenbr0 up",
+        xentools::STORE
+    );
+    host.dom0(&mount)?.ok()?;
+    host.dom0("xl create /etc/xen/web.cfg")?.ok()?;
+    let name = xentools::GUEST;
+    let prompt = format!("timeout 150 xl console {name} </dev/ptmx | sed '/login:/q'");
+    host.dom0_within(&prompt, Duration::from_secs(160))?
+        .shows("web login:")?;
+    let session = format!(
+        "(sleep 1; echo root; sleep 4; echo {}; sleep 6; echo 'findmnt -n -o SOURCE,FSTYPE /; cat /proc/swaps; ip -br link'; \
+         sleep 8) | timeout 30 xl console {name}",
+        xentools::PASSWORD
+    );
+    let said = host.dom0(&session)?;
+    said.shows("/dev/xvda2 ext3")?
+        .shows("/dev/xvda1")?
+        .shows("00:16:3e:11:22:33")?;
+    host.dom0_within(&format!("xl shutdown -w {name}"), Duration::from_secs(100))?
+        .ok()?;
     host.power_off()
 }
