@@ -107,6 +107,11 @@ pub fn qdisk() -> Result<PathBuf> {
     unpacked("qemu-xen", &["qemu-system-xen"])
 }
 
+/// Root with the programs that set up bridges and address translation.
+pub fn networks() -> Result<PathBuf> {
+    unpacked("networks", &["iproute2", "nftables"])
+}
+
 /// Root with Debian's Xen 4.17: hypervisor, tools and their libraries.
 pub fn xen() -> Result<PathBuf> {
     unpacked("xen-4.17", XEN)

@@ -111,6 +111,8 @@ pub struct HostSpec {
     pub add: Vec<(PathBuf, String)>,
     /// Puts Debian's qemu into dom0, for disk images that are not raw.
     pub qdisk: bool,
+    /// Puts into dom0 what Debian's network scripts and address translation need.
+    pub networks: bool,
     /// Kernel's console log level in dom0.
     pub loglevel: u8,
     /// An unpacked kernel package that replaces Debian's own in dom0 and its guest.
@@ -137,6 +139,7 @@ impl Default for HostSpec {
             bins: None,
             add: Vec::new(),
             qdisk: false,
+            networks: false,
             loglevel: 4,
             kernel_root: None,
             kernel: None,

@@ -93,6 +93,12 @@ pub fn dom0(spec: &HostSpec, kernel: &Kernel) -> Result<Vec<u8>> {
         libraries.push(root.join("usr/lib/x86_64-linux-gnu"));
         libraries.push(root.join("lib/x86_64-linux-gnu"));
     }
+    if spec.networks {
+        let root = debian::networks()?;
+        programs.extend(networks(&mut a, &root)?);
+        libraries.push(root.join("usr/lib/x86_64-linux-gnu"));
+        libraries.push(root.join("lib/x86_64-linux-gnu"));
+    }
     if !programs.is_empty() {
         // glibc opens it by name when a thread is cancelled.
         let libgcc = libraries
@@ -235,16 +241,37 @@ fn debians(a: &mut Archive, root: &Path) -> Result<Vec<PathBuf>> {
         a.link(&format!("usr/bin/xenstore-{name}"), "xenstore");
     }
     programs.push(xenstore);
-    for script in files(&root.join("etc/xen/scripts"))? {
-        let name = script
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        a.copy(&format!("etc/xen/scripts/{name}"), &script)?;
-    }
+    scripts(a, root)?;
     a.copy("etc/xen/xl.conf", &root.join("etc/xen/xl.conf"))?;
     Ok(programs)
+}
+
+/// The scripts that Debian's xl calls for devices.
+fn scripts(a: &mut Archive, xen: &Path) -> Result<()> {
+    for script in files(&xen.join("etc/xen/scripts"))? {
+        let name = script.file_name().unwrap_or_default().to_string_lossy();
+        let to = format!("etc/xen/scripts/{name}");
+        if !a.contains(&to) {
+            a.copy(&to, &script)?;
+        }
+    }
+    Ok(())
+}
+
+/// Debian's scripts with the shell and the programs that they call, and nft. Returns the programs.
+fn networks(a: &mut Archive, root: &Path) -> Result<Vec<PathBuf>> {
+    scripts(a, &debian::xen()?)?;
+    let programs = [
+        (root.join("usr/sbin/nft"), "usr/sbin/nft"),
+        (root.join("bin/ip"), "usr/sbin/ip"),
+        // Of packages that every Debian has.
+        ("/bin/bash".into(), "bin/bash"),
+        ("/usr/bin/flock".into(), "usr/bin/flock"),
+    ];
+    for (from, to) in &programs {
+        a.copy(to, from)?;
+    }
+    Ok(programs.map(|(from, _)| from).into())
 }
 
 /// All files and links below `dir`, sorted; none when there is no such directory.

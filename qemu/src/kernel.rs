@@ -27,6 +27,10 @@ pub const HARDWARE_MODULES: &[&str] = &[
     "loop",
     "bridge",
     "crc32c_generic",
+    "dummy",
+    "nft_chain_nat",
+    "nft_masq",
+    "crc32c_generic",
     "ext4",
     "isofs",
 ];

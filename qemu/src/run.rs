@@ -19,6 +19,7 @@ qemu/run [options]           boots a host in QEMU; a shell in dom0 unless told o
   --demo              xl create -c /etc/xen/guest.cfg, then a shell
   --add FILE=PATH     put a file (and the libraries it needs) into dom0
   --qdisk             put Debian's qemu into dom0, for disk images that are not raw
+  --networks          put nft, ip and Debian's hotplug scripts with their shell into dom0
   --xen-args ARGS     replaces the hypervisor's command line   --xen-add ARGS  adds to it
   --dom0-args ARGS    adds to dom0's command line              --loglevel N    dom0's console log level (4)
   --cpu MODEL (qemu64,+svm,+npt)   --mem MIB (2048)   --smp N (2)   --machine q35|pc   --qemu PROGRAM
@@ -48,6 +49,10 @@ fn parse(args: &[String]) -> Result<Options> {
             }
             "--qdisk" => {
                 o.spec.qdisk = true;
+                continue;
+            }
+            "--networks" => {
+                o.spec.networks = true;
                 continue;
             }
             "--grub" | "--uefi" => {

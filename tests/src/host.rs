@@ -138,6 +138,12 @@ impl Builder {
         self
     }
 
+    /// Puts nft, ip and Debian's hotplug scripts with their shell into dom0.
+    pub fn networks(mut self) -> Self {
+        self.spec.networks = true;
+        self
+    }
+
     /// Puts a file into dom0.
     pub fn file(mut self, from: impl Into<std::path::PathBuf>, to: &str) -> Self {
         self.spec.add.push((from.into(), to.into()));
