@@ -5,6 +5,8 @@
 //! * [`pm`]: ACPI PM timer and PM1a block ([`pm::Pm`]).
 //! * [`vpic`]: the pair of 8259A interrupt controllers ([`Pic`]).
 //! * [`vpit`]: the 8254 interval timer ([`Pit`]).
+//! * [`rtc`]: the MC146818 clock with its CMOS memory ([`Rtc`]).
+//! * [`hpet`]: the high-precision event timer ([`Hpet`]).
 //! * [`via`]: how event channels are announced to such a guest ([`Via`]).
 //!
 //! Time comes in as a value, effects go out as values. Nothing here allocates, locks or logs, and no value a guest
@@ -13,13 +15,17 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod hpet;
 pub mod pm;
+pub mod rtc;
 pub mod via;
 pub mod vioapic;
 pub mod vlapic;
 pub mod vpic;
 pub mod vpit;
 
+pub use hpet::Hpet;
+pub use rtc::Rtc;
 pub use via::Via;
 pub use vioapic::IoApic;
 pub use vlapic::Lapic;
