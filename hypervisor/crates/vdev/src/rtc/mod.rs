@@ -245,7 +245,7 @@ impl Rtc {
 
     fn encode(&self, value: u8) -> u8 {
         match self.get(reg::B) & BINARY {
-            0 => value / 10 << 4 | value % 10,
+            0 => ((value / 10) << 4) | (value % 10),
             _ => value,
         }
     }
@@ -262,7 +262,7 @@ impl Rtc {
         if self.get(reg::B) & HOURS_24 != 0 {
             return self.encode(hour);
         }
-        let twelve = self.encode(if hour % 12 == 0 { 12 } else { hour % 12 });
+        let twelve = self.encode((hour + 11) % 12 + 1);
         twelve | if hour >= 12 { 0x80 } else { 0 }
     }
 
