@@ -85,20 +85,7 @@ pub fn dom0(spec: &HostSpec, kernel: &Kernel) -> Result<Vec<u8>> {
         }
         Tools::None => {}
     }
-    if spec.qdisk {
-        let root = debian::qdisk()?;
-        let from = root.join(QDISK);
-        a.copy(QDISK, &from)?;
-        programs.push(from);
-        libraries.push(root.join("usr/lib/x86_64-linux-gnu"));
-        libraries.push(root.join("lib/x86_64-linux-gnu"));
-    }
-    if spec.networks {
-        let root = debian::networks()?;
-        programs.extend(networks(&mut a, &root)?);
-        libraries.push(root.join("usr/lib/x86_64-linux-gnu"));
-        libraries.push(root.join("lib/x86_64-linux-gnu"));
-    }
+    extras(&mut a, spec, &mut programs, &mut libraries)?;
     if !programs.is_empty() {
         // glibc opens it by name when a thread is cancelled.
         let libgcc = libraries
@@ -244,6 +231,33 @@ fn debians(a: &mut Archive, root: &Path) -> Result<Vec<PathBuf>> {
     scripts(a, root)?;
     a.copy("etc/xen/xl.conf", &root.join("etc/xen/xl.conf"))?;
     Ok(programs)
+}
+
+/// What only some tests need: programs, and where their libraries are.
+fn extras(
+    a: &mut Archive,
+    spec: &HostSpec,
+    programs: &mut Vec<PathBuf>,
+    libraries: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let mut roots = Vec::new();
+    if spec.qdisk {
+        let root = debian::qdisk()?;
+        let from = root.join(QDISK);
+        a.copy(QDISK, &from)?;
+        programs.push(from);
+        roots.push(root);
+    }
+    if spec.networks {
+        let root = debian::networks()?;
+        programs.extend(networks(a, &root)?);
+        roots.push(root);
+    }
+    for root in roots {
+        libraries.push(root.join("usr/lib/x86_64-linux-gnu"));
+        libraries.push(root.join("lib/x86_64-linux-gnu"));
+    }
+    Ok(())
 }
 
 /// The scripts that Debian's xl calls for devices.

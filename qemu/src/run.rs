@@ -43,16 +43,12 @@ fn parse(args: &[String]) -> Result<Options> {
     let mut args = args.iter();
     while let Some(option) = args.next() {
         match option.as_str() {
-            "--demo" => {
-                o.spec.mode = Mode::Demo;
-                continue;
-            }
-            "--qdisk" => {
-                o.spec.qdisk = true;
-                continue;
-            }
-            "--networks" => {
-                o.spec.networks = true;
+            "--demo" | "--qdisk" | "--networks" => {
+                match option.as_str() {
+                    "--demo" => o.spec.mode = Mode::Demo,
+                    "--qdisk" => o.spec.qdisk = true,
+                    _ => o.spec.networks = true,
+                }
                 continue;
             }
             "--grub" | "--uefi" => {
