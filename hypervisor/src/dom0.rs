@@ -193,6 +193,7 @@ fn build(kernel: &boot::Module, initrd: Option<&boot::Module>) -> Result<(), Loa
         nr_pirqs: hypercall::physdev::MAX_PIRQS as u32,
         max_pages: pages.max.unwrap_or(u64::from(u32::MAX)),
         ssidref: 0,
+        hvm: None,
     };
     let dom = Domain::new(&HOST, &params)
         .map_err(|_| LoadError::Corrupt("no memory for Domain-0's own data"))?;

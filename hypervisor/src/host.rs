@@ -321,6 +321,9 @@ impl Host for Machine {
     fn flush_tlb_mask(&self, cpus: CpuMask, gva: Option<u64>) {
         tlb::flush_mask(cpus, gva);
     }
+    fn flush_p2m(&self, dom: &Domain) {
+        tlb::flush_mask(dom.dirty_cpus.load(Ordering::Acquire), None);
+    }
     fn time_area_changed(&self, _dom: &Domain, vcpu: &Vcpu) {
         if is_current(vcpu) {
             guest_time::write_secondary(vcpu);

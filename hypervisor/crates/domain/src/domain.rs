@@ -1,5 +1,6 @@
 //! A domain: [`Domain`], its memory account and its limits.
 use crate::cpuid::CpuidPolicy;
+use crate::hvm::Hvm;
 use crate::{Host, Mutex, RwLock, Vcpu, alloc_shared_page};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -85,6 +86,8 @@ pub struct CreateParams {
     pub max_pages: u64,
     /// Security label.
     pub ssidref: u32,
+    /// A hardware-assisted guest, with these emulated devices (`XEN_X86_EMU_*`); `None` = PV.
+    pub hvm: Option<u32>,
 }
 
 /// A virtual machine.
@@ -101,6 +104,8 @@ pub struct Domain {
     pub vcpus: Box<[Vcpu]>,
     /// The page shared with the guest.
     pub shared_info: Mfn,
+    /// What a hardware-assisted guest has beyond that; `None` = PV.
+    pub hvm: Option<Box<Hvm>>,
     /// Direct-paging state; holding it serialises page-table changes of this domain.
     pub paging: Mutex<PvTables>,
     /// Pages.
@@ -179,7 +184,15 @@ impl Domain {
         let vcpus = (0..p.max_vcpus)
             .map(|i| Vcpu::new(p.id, VcpuId(i), pause_count.clone()))
             .collect();
-        let shared_info = alloc_shared_page(h, p.id, false)?;
+        let hvm = match p.hvm {
+            Some(emulation) => Some(Box::new(Hvm::new(h, emulation)?)),
+            None => None,
+        };
+        let shared_info = alloc_shared_page(h, p.id, false).inspect_err(|_| {
+            if let Some(hvm) = &hvm {
+                hvm.close(h);
+            }
+        })?;
         let dom = Domain {
             id: p.id,
             privileged: p.privileged,
@@ -187,6 +200,7 @@ impl Domain {
             handle: Mutex::new(p.handle),
             vcpus,
             shared_info,
+            hvm,
             paging: Mutex::new(PvTables::new(p.id)),
             memory: Mutex::new(Memory {
                 pages: PageList::new(),
@@ -232,6 +246,11 @@ impl Domain {
     /// Vcpu number `id`.
     pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu> {
         self.vcpus.get(id.0 as usize)
+    }
+
+    /// A hardware-assisted guest (HVM or PVH)?
+    pub fn is_hvm(&self) -> bool {
+        self.hvm.is_some()
     }
 
     /// Vcpus that are up.

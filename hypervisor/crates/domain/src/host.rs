@@ -161,6 +161,14 @@ pub trait Host: mm::Platform + Sync + 'static {
     /// Flushes the TLBs of `cpus` (one page when `gva` is given) and waits.
     fn flush_tlb_mask(&self, cpus: CpuMask, gva: Option<u64>);
 
+    /// In which format nested page tables are walked here.
+    fn p2m_format(&self) -> mm::p2m::Format {
+        mm::p2m::Format::Npt
+    }
+    /// Returns once no CPU holds a translation that `dom`'s nested page tables gave before the call: its vcpus have left the
+    /// guest since, or never ran. Called with no lock held that a vcpu's exit could wait for.
+    fn flush_p2m(&self, dom: &Domain);
+
     /// The vcpu's secondary time area was registered or cleared: write the present time there.
     fn time_area_changed(&self, dom: &Domain, vcpu: &Vcpu);
     /// The vcpu's info moved to another page.

@@ -5,7 +5,7 @@
 //! `evtchn`, `grant`, `sched` below.
 //!
 //! Lock order, outermost first: `Registry::pools`, `Domain::paging`, `Domain::grants` (granter, then mapper's `maptrack`),
-//! `Domain::events` (by domain id), `Domain::irqs`, `Vcpu::pv`, `Domain::memory`, the heap. The registry is a leaf.
+//! `Domain::events` (by domain id), `Domain::irqs`, `Vcpu::pv`, `Hvm::p2m` (never two), `Domain::memory`, the heap. The registry is a leaf.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod cpuid;
 mod domain;
 mod events;
 mod host;
+pub mod hvm;
 mod lifecycle;
 mod lock;
 mod memory;
@@ -35,6 +36,7 @@ pub use events::{
 pub use host::{
     CpuMask, EfiInfo, EfiRegion, Fault, Host, HostInfo, IrqControl, MsiSource, SegmentBase,
 };
+pub use hvm::Hvm;
 pub use lifecycle::{
     after_close, crash, drop_fifo, kill_step, pause, pause_vcpu, shutdown, unpause, unpause_vcpu,
     wait_paused,

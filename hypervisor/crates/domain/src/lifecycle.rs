@@ -98,6 +98,8 @@ pub fn kill_step<H: Host>(h: &H, dom: &Arc<Domain>) -> Result<(), Errno> {
     }
     wait_paused(h, dom);
     close_ports(h, dom)?;
+    // Before the maptrack lets go of what is mapped there.
+    crate::hvm::release_step(h, dom, STEP_UNITS)?;
     hypercall_release(h, dom)?;
     release_vcpus(h, dom)?;
     release_pages(h, dom)?;

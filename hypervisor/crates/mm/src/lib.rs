@@ -3,6 +3,7 @@
 //! * [`frame`]: [`FrameInfo`], 24 bytes of atomics per frame, and [`FrameTable`] over them.
 //! * [`own`]: ownership and counted references ([`PageRef`]), up to the [`FreeToken`] the heap demands.
 //! * [`heap`]: buddy allocator [`Heap`]; [`list`]: a domain's frames as a [`PageList`]. Both live in the frame table's links.
+//! * [`p2m`]: nested page tables of hardware-assisted guests.
 //! * [`pv`]: direct paging. [`Paging`] validates, updates and releases guest page tables.
 //!
 //! Nothing here locks, logs or allocates. A frame is freed only when no type, mapping, grant or TLB entry names it.
@@ -17,6 +18,7 @@ pub mod frame;
 pub mod heap;
 pub mod list;
 pub mod own;
+pub mod p2m;
 pub mod pv;
 
 pub use frame::{FrameInfo, FrameTable, Kind};

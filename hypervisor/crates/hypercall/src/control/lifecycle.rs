@@ -4,6 +4,7 @@ use crate::{Cx, Stop, platform};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU16, Ordering};
 use domain::{CreateParams, DEFAULT_GRANT_FRAMES, Domain, Host, MAX_VCPUS, Mutex};
+use xen_abi::arch_x86::{X86_EMU_ALL, X86_EMU_LAPIC};
 use xen_abi::domctl::*;
 use xen_abi::xen::{NR_VIRQS, X86_MSR_RELAXED};
 use xen_abi::{DomId, Errno};
@@ -26,7 +27,7 @@ static LAST_ID: AtomicU16 = AtomicU16::new(0);
 /// `createdomain`. Returns the id in the header. The domain starts paused by the toolstack.
 pub(super) fn create<H: Host>(cx: &Cx<H>, op: &mut Domctl) -> Outcome {
     let wish = op.createdomain();
-    let params = check(&wish)?;
+    let params = check(&wish, cx.h.info().hvm)?;
     let dom = domain::pool::admit(cx.h, wish.cpupool_id, || {
         let _one = CREATING.lock();
         let id = pick_id(cx.h, op.domain)?;
@@ -51,16 +52,28 @@ pub(super) fn create<H: Host>(cx: &Cx<H>, op: &mut Domctl) -> Outcome {
     Ok(Reply::Data)
 }
 
-/// Checks a creator's wishes.
-fn check(c: &CreateDomain) -> Result<CreateParams, Errno> {
-    if c.flags & CDF_HVM != 0 {
-        log::info!("createdomain: hardware-virtualised guests are not offered yet");
-        return Err(Errno::EINVAL);
-    }
-    let odd = c.flags != 0 || c.iommu_opts != 0 || c.vmtrace_size != 0;
-    let arch = c.arch.emulation_flags != 0 || c.arch.misc_flags & !X86_MSR_RELAXED != 0;
+/// Checks a creator's wishes. `EOPNOTSUPP`: a hardware-assisted guest on a machine without (`machine_has_hvm`), or one with
+/// emulated devices that are not there.
+fn check(c: &CreateDomain, machine_has_hvm: bool) -> Result<CreateParams, Errno> {
+    let hvm = (c.flags & CDF_HVM != 0).then_some(c.arch.emulation_flags);
+    let known = if hvm.is_some() { CDF_HVM | CDF_HAP } else { 0 };
+    let odd = c.flags & !known != 0 || c.iommu_opts != 0 || c.vmtrace_size != 0;
+    let arch = hvm.is_none() && c.arch.emulation_flags != 0
+        || c.arch.emulation_flags & !(X86_EMU_ALL as u32) != 0
+        || c.arch.misc_flags & !X86_MSR_RELAXED != 0;
     if odd || arch || c.grant_opts & !GRANT_VERSION_MASK != 0 {
         return Err(Errno::EINVAL);
+    }
+    if let Some(emulation) = hvm {
+        // There are nested page tables or nothing: no shadow ones.
+        let paged = c.flags & CDF_HAP != 0 && machine_has_hvm;
+        if !paged || emulation != X86_EMU_LAPIC as u32 {
+            log::info!(
+                "createdomain: flags {:#x}, emulation {emulation:#x} not offered",
+                c.flags
+            );
+            return Err(Errno::EOPNOTSUPP);
+        }
     }
     if c.max_vcpus == 0 || c.max_vcpus > MAX_VCPUS {
         return Err(Errno::EINVAL);
@@ -92,6 +105,7 @@ fn check(c: &CreateDomain) -> Result<CreateParams, Errno> {
         nr_pirqs: 0,
         max_pages: 0,
         ssidref: c.ssidref,
+        hvm,
     })
 }
 

@@ -32,6 +32,7 @@ const MAX_CONTINUATIONS: u32 = 100_000;
 /// Something the hypervisor asked of the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
+    FlushP2m(DomId),
     Kick(DomId, VcpuId),
     Preempt(DomId, VcpuId),
     Affinity(DomId, VcpuId),
@@ -109,6 +110,7 @@ impl FakeHost {
             nr_pirqs: 64,
             max_pages: u64::MAX,
             ssidref: 0,
+            hvm: None,
         };
         let dom = Domain::new(self, &params).unwrap();
         *dom.cpuid.lock() = self.default_cpuid();
@@ -305,6 +307,9 @@ impl Host for FakeHost {
     fn flush_tlb_local(&self) {}
     fn flush_page_local(&self, _: u64) {}
     fn flush_tlb_mask(&self, _: CpuMask, _: Option<u64>) {}
+    fn flush_p2m(&self, dom: &Domain) {
+        self.effects.lock().unwrap().push(Effect::FlushP2m(dom.id));
+    }
 
     fn time_area_changed(&self, _: &Domain, _: &Vcpu) {}
     fn vcpu_info_moved(&self, _: &Domain, _: &Vcpu) {}
