@@ -1,6 +1,6 @@
 //! [`DomainConfig`]: what a configuration means, checked as far as that is possible without looking at the host.
 use crate::cfg::{Cfg, Diagnostics, Pos, Setting, Value, ValueKind, keys};
-use crate::{Bootloader, CpuList, Disk, Error, Result, Shares, Uuid, Vif};
+use crate::{Bootloader, CpuList, Disk, Error, GuestKind, Result, Shares, Uuid, Vif};
 use std::path::PathBuf;
 
 /// What happens when a domain shuts down.
@@ -70,6 +70,7 @@ impl Default for Actions {
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct DomainConfig {
+    pub kind: GuestKind,
     pub name: String,
     pub uuid: Uuid,
     /// Empty if only a boot loader knows.
@@ -94,6 +95,10 @@ pub struct DomainConfig {
     /// -1: the hypervisor's default.
     pub max_maptrack_frames: i32,
     pub tsc_mode: u32,
+    /// Whether a PVH guest gets ACPI tables.
+    pub acpi: bool,
+    /// Memory for a PVH guest's second-level page tables, MiB, if not the usual.
+    pub paging_mib: Option<u32>,
     /// Its part of the CPUs, and its clock.
     pub shares: Shares,
     pub disks: Vec<Disk>,
@@ -140,14 +145,14 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// `None` after an error that leaves nothing to go on with; other errors are only reported.
     fn read(&mut self) -> Option<DomainConfig> {
-        self.guest_type();
+        let kind = GuestKind::read(self.cfg, self.diags);
         let name = self.name();
         let bootloader = self.bootloader();
         let kernel = match &bootloader {
             Some(_) => Some(self.text("kernel").unwrap_or_default()),
             None => self.required(
                 "kernel",
-                "PV guests need one; give the path of a kernel in this host, or a bootloader",
+                "give the path of a kernel in this host, or a bootloader",
             ),
         };
         let memory = self.number("memory", MIN_MEMORY..=1 << 34);
@@ -163,21 +168,11 @@ impl Reader<'_> {
                 format!("\"maxmem\" is {max}, less than \"memory\", which is {m}"),
             );
         }
-        let vcpus = self.number("vcpus", 1..=MAX_VCPUS);
-        let max_vcpus = self.number("maxvcpus", 1..=MAX_VCPUS);
-        if let (Some(max), Some(v)) = (max_vcpus, vcpus)
-            && max < v
-        {
-            self.error(
-                "maxvcpus",
-                format!("\"maxvcpus\" is {max}, less than \"vcpus\", which is {v}"),
-            );
-        }
-        // Each is the other's default.
-        let vcpus_or = vcpus.or(max_vcpus).unwrap_or(1);
+        let (vcpus, max_vcpus) = self.vcpus();
         let uuid = self.uuid();
         let memory_kib = memory.unwrap_or(0).unsigned_abs() * 1024;
         Some(DomainConfig {
+            kind,
             name: name?,
             uuid,
             kernel: kernel?.into(),
@@ -189,8 +184,8 @@ impl Reader<'_> {
             cmdline: self.cmdline(),
             memory_kib,
             maxmem_kib: maxmem.map_or(memory_kib, |m| m.unsigned_abs() * 1024),
-            vcpus: vcpus_or as u32,
-            max_vcpus: max_vcpus.unwrap_or(vcpus_or) as u32,
+            vcpus,
+            max_vcpus,
             cpus: self.cpu_lists("cpus"),
             cpus_soft: self.cpu_lists("cpus_soft"),
             actions: self.actions(),
@@ -202,11 +197,29 @@ impl Reader<'_> {
                 .number("max_maptrack_frames", 0..=1 << 20)
                 .unwrap_or(-1) as i32,
             tsc_mode: self.tsc_mode(),
+            acpi: self.cfg.get("acpi").and_then(|s| s.value.as_int()) != Some(0),
+            paging_mib: self.number("shadow_memory", 1..=1 << 20).map(|n| n as u32),
             shares: Shares::read(self.cfg, self.diags),
             disks: self.items("disk", Disk::parse),
             vifs: self.items("vif", Vif::parse),
             source: self.cfg.to_text(),
         })
+    }
+
+    /// Vcpus at the start, and at most; each is the other's default.
+    fn vcpus(&mut self) -> (u32, u32) {
+        let vcpus = self.number("vcpus", 1..=MAX_VCPUS);
+        let max = self.number("maxvcpus", 1..=MAX_VCPUS);
+        if let (Some(max), Some(v)) = (max, vcpus)
+            && max < v
+        {
+            self.error(
+                "maxvcpus",
+                format!("\"maxvcpus\" is {max}, less than \"vcpus\", which is {v}"),
+            );
+        }
+        let at_start = vcpus.or(max).unwrap_or(1);
+        (at_start as u32, max.unwrap_or(at_start) as u32)
     }
 
     fn value(&self, key: &str) -> Option<&Setting> {
@@ -273,30 +286,6 @@ impl Reader<'_> {
             _ => vec![],
         };
         Some(Bootloader { program, args })
-    }
-
-    fn guest_type(&mut self) {
-        match self.text("type").as_deref() {
-            None | Some("pv") => {}
-            Some("pvh" | "hvm") => {
-                let help = "this release starts PV guests; take type = \"pv\"";
-                let pos = self
-                    .value("type")
-                    .map_or_else(Pos::nowhere, |s| s.value.pos.clone());
-                self.diags
-                    .error(&pos, "this type of guest is not supported yet")
-                    .help(help);
-            }
-            Some(_) => self.error("type", "\"type\" is \"pv\", \"pvh\" or \"hvm\""),
-        }
-        match self.text("builder").as_deref() {
-            None | Some("generic" | "linux") => {}
-            Some("hvm") => self.error("builder", "HVM guests are not supported yet"),
-            Some(_) => self.error(
-                "builder",
-                "\"builder\" is \"generic\" or \"hvm\"; better use \"type\"",
-            ),
-        }
     }
 
     fn name(&mut self) -> Option<String> {
@@ -460,7 +449,7 @@ mod tests {
     #[test]
     fn every_mistake_at_its_place() {
         let (c, d) = read(
-            "name='a/b'\nmemory=0\nmaxmem=4\nvcpus=0\ntype='pvh'\nuuid='x'\non_crash='explode'\ncpus=['0','x']\n\
+            "name='a/b'\nmemory=0\nmaxmem=4\nvcpus=0\ntype='hvm'\nuuid='x'\non_crash='explode'\ncpus=['0','x']\n\
              disk=['nonsense']\ncolour=1\n",
         );
         assert!(matches!(c, Err(Error::Config(_))));
@@ -468,9 +457,9 @@ mod tests {
             d,
             [
                 "g.cfg:10:1: warning: unknown key \"colour\" is ignored",
-                "g.cfg:5:6: error: this type of guest is not supported yet (this release starts PV guests; take type = \"pv\")",
+                "g.cfg:5:6: error: this type of guest is not supported yet (this release starts PV and PVH guests; take type = \"pvh\" if the kernel can be one)",
                 "g.cfg:1:6: error: a name has no slashes and no control characters",
-                "g.cfg:1:1: error: \"kernel\" is missing (PV guests need one; give the path of a kernel in this host, or a bootloader)",
+                "g.cfg:1:1: error: \"kernel\" is missing (give the path of a kernel in this host, or a bootloader)",
                 "g.cfg:2:8: error: \"memory\" is 0, outside 4 to 17179869184",
                 "g.cfg:4:7: error: \"vcpus\" is 0, outside 1 to 512",
                 "g.cfg:6:6: error: \"x\" is not a UUID (32 hexadecimal digits)",

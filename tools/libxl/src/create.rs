@@ -1,7 +1,7 @@
 //! Creating a domain: look at everything first, then do it, and on a failure leave nothing behind.
 use crate::bootloader::{Boot, Place};
 use crate::host::{Host, Image};
-use crate::{DomainConfig, Error, Result, StoreContext, nodes, userdata};
+use crate::{DomainConfig, Error, GuestKind, Result, StoreContext, kind, nodes, userdata};
 use std::path::Path;
 use xen_abi::{DomId, VcpuId};
 use xenctrl::{CpuMap, CreateDomain};
@@ -41,6 +41,7 @@ impl<'a> Host<'a> {
     pub fn prepare(&'a self, config: &'a DomainConfig) -> Result<Prepared<'a>> {
         self.check_unique(config)?;
         let phys = self.hv.physinfo()?;
+        config.kind.check(&phys)?;
         let resolve = |lists: &[crate::CpuList], key: &str| -> Result<Vec<CpuMap>> {
             let map = |l: &crate::CpuList| {
                 l.resolve(phys.max_cpu_id)
@@ -55,10 +56,11 @@ impl<'a> Host<'a> {
         crate::device::check(self, config)?;
         let image = match Boot::prepare(config)? {
             Some(boot) => Source::Bootloader(boot),
-            None => Source::Ready(self.hv.load(&params(config))?),
+            None => Source::Ready(load(self, config)?),
         };
         let pool = self.pool_of(&config.shares)?;
-        let need = config.memory_kib / PAGE_KIB
+        let need = start_kib(config) / PAGE_KIB
+            + paging_pages(config)
             + OVERHEAD_PAGES
             + OVERHEAD_PER_VCPU * u64::from(config.max_vcpus);
         // Last, as it may change dom0.
@@ -104,7 +106,10 @@ impl<'a> Prepared<'a> {
     /// Creates the domain, paused. If anything fails, everything is undone.
     pub fn create(self) -> Result<DomId> {
         let (host, config) = (self.host, self.config);
+        let (flags, emulation_flags) = config.kind.creation();
         let dom = host.hv.create_domain(&CreateDomain {
+            flags,
+            emulation_flags,
             handle: config.uuid.0,
             max_vcpus: config.max_vcpus,
             max_evtchn_port: config.max_event_channels,
@@ -128,8 +133,10 @@ impl<'a> Prepared<'a> {
     fn fill(self, dom: DomId) -> Result<()> {
         let (host, config) = (self.host, self.config);
         host.hv.max_vcpus(dom, config.max_vcpus)?;
-        host.hv.max_mem(dom, config.memory_kib + MAXMEM_SLACK)?;
-        if config.maxmem_kib > config.memory_kib {
+        host.hv.max_mem(dom, start_kib(config) + MAXMEM_SLACK)?;
+        if config.kind == GuestKind::Pvh {
+            host.hv.set_paging_memory(dom, paging_mib(config))?;
+        } else if config.maxmem_kib > config.memory_kib {
             // Else its kernel takes what it starts with for all it may ever have.
             host.hv.set_memory_map(dom, config.maxmem_kib)?;
         }
@@ -145,7 +152,7 @@ impl<'a> Prepared<'a> {
         host.set_shares(dom, &config.shares)?;
         let claimed = config.shares.claim.unwrap_or(host.claims);
         if claimed {
-            host.claim(dom, config.memory_kib / PAGE_KIB)?;
+            host.claim(dom, start_kib(config) / PAGE_KIB)?;
         }
         let store_failed = || format!("writing the nodes of {dom}");
         host.xs
@@ -207,20 +214,44 @@ fn from_disk<'a>(
     config.kernel = found.kernel;
     config.ramdisk = found.ramdisk;
     config.cmdline = found.args.unwrap_or(config.cmdline);
-    let image = host
-        .hv
-        .load(&params(&config))
+    let image = load(host, &config)
         .map_err(|e| Error::new(format!("{} found what cannot be started: {e}", boot.what())))?;
     Ok((image, config))
 }
 
-fn params(config: &DomainConfig) -> PvParams {
-    PvParams {
+fn load<'a>(host: &'a Host<'a>, config: &DomainConfig) -> Result<Box<dyn Image + 'a>> {
+    let params = PvParams {
         kernel: config.kernel.clone(),
         ramdisk: config.ramdisk.clone(),
         cmdline: config.cmdline.clone(),
-        memory_pages: config.memory_kib / PAGE_KIB,
+        memory_pages: start_kib(config) / PAGE_KIB,
         vcpus: config.max_vcpus,
+    };
+    Ok(match config.kind {
+        GuestKind::Pv => host.hv.load(&params),
+        GuestKind::Pvh => host.hv.load_pvh(&params, config.acpi),
+    }?)
+}
+
+/// Memory at the start. A PVH guest takes for its memory what its map says, so that all of it must be there: what is
+/// beyond `memory` it gives back once it reads its target.
+fn start_kib(config: &DomainConfig) -> u64 {
+    match config.kind {
+        GuestKind::Pv => config.memory_kib,
+        GuestKind::Pvh => config.maxmem_kib,
+    }
+}
+
+fn paging_mib(config: &DomainConfig) -> u32 {
+    let usual = || kind::paging_mib(config.maxmem_kib, config.max_vcpus);
+    config.paging_mib.unwrap_or_else(usual)
+}
+
+/// The same in pages; none where the guest has no such page tables.
+fn paging_pages(config: &DomainConfig) -> u64 {
+    match config.kind {
+        GuestKind::Pv => 0,
+        GuestKind::Pvh => u64::from(paging_mib(config)) << 8,
     }
 }
 

@@ -3,11 +3,11 @@
 //! The real ones are [`Xenctrl`] and [`xenstore::Client`]; tests put a machine of a few lines in their place.
 use crate::{Result, StoreContext};
 use std::path::PathBuf;
-use xen_abi::{DomId, Port, VcpuId};
+use xen_abi::{DomId, Errno, Port, VcpuId};
 use xenctrl::{
     CpuMap, CpuPool, CreateDomain, DomainInfo, PhysInfo, SchedParams, VcpuInfo, Xenctrl,
 };
-use xenguest::{BuildResult, BuildTarget, PvImage, PvParams};
+use xenguest::{BuildResult, BuildTarget, PvImage, PvParams, PvhImage};
 use xenstore::{Client, Store};
 
 type HvResult<T> = xenctrl::Result<T>;
@@ -48,10 +48,18 @@ pub trait Hypervisor {
     fn set_share(&self, dom: DomId, params: SchedParams) -> HvResult<()>;
     fn set_time_offset(&self, dom: DomId, seconds: i64) -> HvResult<()>;
     fn claim_pages(&self, dom: DomId, pages: u64) -> HvResult<()>;
+    /// Sets memory aside for a domain's second-level page tables, MiB.
+    fn set_paging_memory(&self, dom: DomId, mib: u32) -> HvResult<()>;
     /// Writes a core; returns its number of pages.
     fn dump_core(&self, info: &DomainInfo, out: &mut std::fs::File) -> xenguest::Result<u64>;
     /// Reads and checks a PV guest's kernel and initrd.
     fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>>;
+    /// The same of a PVH guest, with ACPI tables or without.
+    fn load_pvh<'a>(
+        &'a self,
+        params: &PvParams,
+        acpi: bool,
+    ) -> xenguest::Result<Box<dyn Image + 'a>>;
 }
 
 struct Loaded<'a> {
@@ -60,6 +68,17 @@ struct Loaded<'a> {
 }
 
 impl Image for Loaded<'_> {
+    fn build(self: Box<Self>, target: &BuildTarget) -> xenguest::Result<BuildResult> {
+        self.image.build(self.xc, target)
+    }
+}
+
+struct LoadedPvh<'a> {
+    xc: &'a Xenctrl,
+    image: PvhImage,
+}
+
+impl Image for LoadedPvh<'_> {
     fn build(self: Box<Self>, target: &BuildTarget) -> xenguest::Result<BuildResult> {
         self.image.build(self.xc, target)
     }
@@ -132,6 +151,13 @@ impl Hypervisor for Xenctrl {
     fn claim_pages(&self, dom: DomId, pages: u64) -> HvResult<()> {
         Xenctrl::claim_pages(self, dom, pages)
     }
+    fn set_paging_memory(&self, dom: DomId, mib: u32) -> HvResult<()> {
+        match Xenctrl::set_paging_memory(self, dom, mib) {
+            // A hypervisor that accounts for them otherwise need not be told.
+            Err(e) if e.errno == Errno::ENOSYS || e.errno == Errno::EOPNOTSUPP => Ok(()),
+            other => other,
+        }
+    }
     fn dump_core(&self, info: &DomainInfo, out: &mut std::fs::File) -> xenguest::Result<u64> {
         xenguest::dump_core(self, info, out)
     }
@@ -139,6 +165,16 @@ impl Hypervisor for Xenctrl {
         Ok(Box::new(Loaded {
             xc: self,
             image: PvImage::load(params)?,
+        }))
+    }
+    fn load_pvh<'a>(
+        &'a self,
+        params: &PvParams,
+        acpi: bool,
+    ) -> xenguest::Result<Box<dyn Image + 'a>> {
+        Ok(Box::new(LoadedPvh {
+            xc: self,
+            image: PvhImage::load(params, acpi)?,
         }))
     }
 }

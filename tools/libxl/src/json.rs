@@ -128,7 +128,7 @@ impl DomainConfig {
     fn c_info(&self, running: bool) -> Value {
         let mut c = Map::new();
         let mut put = |k: &str, v: Value| drop(c.insert(k.into(), v));
-        put("type", json!("pv"));
+        put("type", json!(self.kind.name()));
         put("name", json!(self.name));
         if running {
             // No particular number was asked for.
@@ -194,7 +194,7 @@ impl DomainConfig {
         if let Some(r) = &self.ramdisk {
             put("ramdisk", json!(r));
         }
-        put("type.pv", json!({}));
+        put(&format!("type.{}", self.kind.name()), json!({}));
         put("arch_arm", json!({}));
         let relaxed = if alive {
             json!({ "msr_relaxed": "False" })

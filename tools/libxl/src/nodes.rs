@@ -70,7 +70,7 @@ pub fn create(s: &dyn Store, dom: DomId, config: &DomainConfig) -> xenstore::Res
     )?;
     s.write(&format!("{vm}/uuid"), &config.uuid.to_string())?;
     s.write(&format!("{vm}/name"), &config.name)?;
-    s.write(&format!("{libxl}/type"), "pv")
+    s.write(&format!("{libxl}/type"), config.kind.name())
 }
 
 /// Writes what is known once the guest is built.

@@ -110,29 +110,12 @@ impl Xenctrl {
 
     /// Tells a guest that its memory reaches from 0 to `kib` (`XENMEM_set_memory_map`), whatever of it is populated.
     pub fn set_memory_limit_map(&self, dom: DomId, kib: u64) -> Result<()> {
-        const RAM: u32 = 1;
-        let set = || {
-            let list = self.alloc(size_of::<E820Entry>())?;
-            let entry = E820Entry {
-                addr: 0,
-                size: kib * 1024,
-                r#type: RAM,
-            };
-            list.write_obj(0, &entry);
-            let mut arg = ForeignMemoryMap {
-                domid: dom,
-                map: MemoryMap {
-                    nr_entries: 1,
-                    buffer: GuestHandle::new(list.addr()),
-                    ..Default::default()
-                },
-                ..Default::default()
-            };
-            self.call_struct(hypercall::MEMORY_OP, SET_MEMORY_MAP, &mut arg)
+        let all = E820Entry {
+            addr: 0,
+            size: kib * 1024,
+            r#type: E820_RAM,
         };
-        set()
-            .map(drop)
-            .map_err(|e| Error::new(format!("setting the memory map of {dom}"), e))
+        self.set_e820(dom, &[all])
     }
 
     /// Highest pfn in use (`XENMEM_maximum_gpfn`).

@@ -1,6 +1,6 @@
 //! [`BuildHost`]: all that building a domain asks of the hypervisor. [`xenctrl::Xenctrl`] is the real one.
 use xen_abi::arch_x86::VcpuGuestContext;
-use xen_abi::memory::{RESOURCE_GRANT_TABLE, RESOURCE_GRANT_TABLE_ID_SHARED};
+use xen_abi::memory::{E820Entry, RESOURCE_GRANT_TABLE, RESOURCE_GRANT_TABLE_ID_SHARED};
 use xen_abi::{DomId, Errno, Gfn, Mfn, Pfn, VcpuId};
 use xenctrl::{Result, Xenctrl};
 use xendev::{Prot, SharedMem};
@@ -23,6 +23,36 @@ pub trait BuildHost {
     fn shared_info(&self, dom: DomId) -> Result<Mfn>;
     /// Sets a vcpu's registers.
     fn set_vcpu_context(&self, dom: DomId, vcpu: VcpuId, context: &VcpuGuestContext) -> Result<()>;
+}
+
+/// What building a hardware-virtualised domain asks for besides.
+pub trait HvmBuildHost: BuildHost {
+    /// Sets a parameter (`HVM_PARAM_*`).
+    fn set_hvm_param(&self, dom: DomId, index: u32, value: u64) -> Result<()>;
+    /// The saved state of the virtual hardware, as records.
+    fn hvm_context(&self, dom: DomId) -> Result<Vec<u8>>;
+    /// Loads records of such state.
+    fn set_hvm_context(&self, dom: DomId, records: &[u8]) -> Result<()>;
+    /// Tells the guest of its memory.
+    fn set_e820(&self, dom: DomId, map: &[E820Entry]) -> Result<()>;
+}
+
+impl HvmBuildHost for Xenctrl {
+    fn set_hvm_param(&self, dom: DomId, index: u32, value: u64) -> Result<()> {
+        Xenctrl::set_hvm_param(self, dom, index, value)
+    }
+
+    fn hvm_context(&self, dom: DomId) -> Result<Vec<u8>> {
+        Xenctrl::hvm_context(self, dom)
+    }
+
+    fn set_hvm_context(&self, dom: DomId, records: &[u8]) -> Result<()> {
+        Xenctrl::set_hvm_context(self, dom, records)
+    }
+
+    fn set_e820(&self, dom: DomId, map: &[E820Entry]) -> Result<()> {
+        Xenctrl::set_e820(self, dom, map)
+    }
 }
 
 impl BuildHost for Xenctrl {

@@ -46,13 +46,8 @@ impl PvImage {
                 .hint("shorten `extra` or `root`"));
         }
         let kernel = read_kernel(&params.kernel)?;
-        let (ramdisk, initrd_len) = match &params.ramdisk {
-            Some(path) => {
-                let (file, len) = open("opening the initrd", path)?;
-                (Some(file), len)
-            }
-            None => (None, 0),
-        };
+        pv_notes(params, &kernel)?;
+        let (ramdisk, initrd_len) = open_ramdisk(params)?;
         let request = PvRequest {
             kind: PvKind::DomU,
             nr_pages: params.memory_pages,
@@ -82,7 +77,7 @@ impl PvImage {
     }
 }
 
-fn read_kernel(path: &Path) -> Result<Kernel<'static>> {
+pub(crate) fn read_kernel(path: &Path) -> Result<Kernel<'static>> {
     let fail = |e: &dyn std::fmt::Display| Error::new("reading the kernel", path.display(), e);
     let (mut file, len) = open("opening the kernel", path)?;
     if len > MAX_FILE {
@@ -105,15 +100,28 @@ fn read_kernel(path: &Path) -> Result<Kernel<'static>> {
         std::borrow::Cow::Owned(image) => Kernel::from_vec(image),
     }
     .map_err(|e| fail(&e))?;
+    Ok(kernel)
+}
+
+/// Whether the kernel can be a PV guest's here.
+fn pv_notes(params: &PvParams, kernel: &Kernel<'_>) -> Result<()> {
+    let fail = |e: loader::LoadError| Error::new("reading the kernel", params.kernel.display(), e);
     if !kernel.notes.is_pv() {
         let hint = "use a kernel with CONFIG_XEN_PV, or set `type = \"pvh\"`";
-        return Err(fail(&loader::LoadError::NoXenNotes).hint(hint));
+        return Err(fail(loader::LoadError::NoXenNotes).hint(hint));
     }
-    kernel
-        .notes
-        .check_required(PV_FEATURES)
-        .map_err(|e| fail(&e))?;
-    Ok(kernel)
+    kernel.notes.check_required(PV_FEATURES).map_err(fail)
+}
+
+/// Opens the initrd, if there is to be one; says how long it is.
+pub(crate) fn open_ramdisk(params: &PvParams) -> Result<(Option<File>, u64)> {
+    match &params.ramdisk {
+        Some(path) => {
+            let (file, len) = open("opening the initrd", path)?;
+            Ok((Some(file), len))
+        }
+        None => Ok((None, 0)),
+    }
 }
 
 fn open(step: &'static str, path: &Path) -> Result<(File, u64)> {

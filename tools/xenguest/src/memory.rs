@@ -1,5 +1,6 @@
-//! [`GuestMemory`]: a PV domain's frames by pfn, and writing to them in windows.
+//! [`GuestMemory`]: a domain's frames by pfn, and writing to them in windows.
 use crate::{BuildHost, Error, Result};
+use std::ops::Range;
 use xen_abi::{DomId, Errno, Gfn, Mfn, Pfn};
 
 /// Pages in a 2 MiB extent.
@@ -16,8 +17,9 @@ const PAGE: u64 = 4096;
 pub struct GuestMemory<'h> {
     host: &'h dyn BuildHost,
     dom: DomId,
-    /// Machine frame by pfn.
+    /// Machine frame by pfn. Empty where the guest is translated: then the frames are [`GuestMemory::regions`].
     p2m: Vec<u64>,
+    regions: Vec<Range<u64>>,
 }
 
 impl<'h> GuestMemory<'h> {
@@ -27,15 +29,30 @@ impl<'h> GuestMemory<'h> {
             host,
             dom,
             p2m: Vec::with_capacity(pages as usize),
+            regions: vec![],
         };
-        let step = "allocating memory of";
-        let fail = |e: xenctrl::Error| {
-            let short = e.errno == Errno::ENOMEM;
-            let error = Error::new(step, format!("{} MiB for {dom}", (pages * PAGE) >> 20), e);
-            if short { error.hint(NO_MEMORY) } else { error }
-        };
-        memory.populate_all(pages).map_err(fail)?;
+        memory
+            .populate_all(pages)
+            .map_err(|e| no_memory(dom, pages, e))?;
         Ok(memory)
+    }
+
+    /// Populates `regions` of a translated domain.
+    pub fn populate_regions(
+        host: &'h dyn BuildHost,
+        dom: DomId,
+        regions: &[Range<u64>],
+    ) -> Result<Self> {
+        let pages = regions.iter().map(|r| r.end - r.start).sum();
+        for region in regions {
+            populate_region(host, dom, region).map_err(|e| no_memory(dom, pages, e))?;
+        }
+        Ok(GuestMemory {
+            host,
+            dom,
+            p2m: vec![],
+            regions: regions.to_vec(),
+        })
     }
 
     fn populate_all(&mut self, pages: u64) -> std::result::Result<(), xenctrl::Error> {
@@ -72,11 +89,14 @@ impl<'h> GuestMemory<'h> {
 
     /// Number of pages.
     pub fn pages(&self) -> u64 {
-        self.p2m.len() as u64
+        self.p2m.len() as u64 + self.regions.iter().map(|r| r.end - r.start).sum::<u64>()
     }
 
-    /// Machine frame of a pfn.
+    /// Frame of a pfn, as the hypervisor is to be told of it.
     pub fn mfn(&self, pfn: u64) -> Option<u64> {
+        if self.regions.iter().any(|r| r.contains(&pfn)) {
+            return Some(pfn);
+        }
         self.p2m.get(usize::try_from(pfn).ok()?).copied()
     }
 
@@ -132,6 +152,49 @@ impl<'h> GuestMemory<'h> {
             Ok(())
         })
     }
+}
+
+fn no_memory(dom: DomId, pages: u64, e: xenctrl::Error) -> Error {
+    let short = e.errno == Errno::ENOMEM;
+    let what = format!("{} MiB for {dom}", (pages * PAGE) >> 20);
+    let error = Error::new("allocating memory of", what, e);
+    if short { error.hint(NO_MEMORY) } else { error }
+}
+
+/// Populates a region in 2 MiB extents where they fit and are to be had, in pages elsewhere.
+fn populate_region(
+    host: &dyn BuildHost,
+    dom: DomId,
+    region: &Range<u64>,
+) -> std::result::Result<(), xenctrl::Error> {
+    let (mut at, mut large) = (region.start, true);
+    while at < region.end {
+        let left = region.end - at;
+        let fits = large && at.is_multiple_of(SUPERPAGE) && left >= SUPERPAGE;
+        let order = if fits { SUPERPAGE_ORDER } else { 0 };
+        let upto = if large && !fits {
+            // Up to where a large one may begin.
+            (SUPERPAGE - at % SUPERPAGE).min(left)
+        } else {
+            left
+        };
+        let count = (upto >> order).min(BATCH as u64);
+        let mut extents: Vec<u64> = (0..count).map(|i| at + (i << order)).collect();
+        let done = match host.populate(dom, order, &mut extents) {
+            Ok(n) => n.min(extents.len()) as u64,
+            Err(e) if order == 0 => return Err(e),
+            Err(_) => 0,
+        };
+        if done == 0 {
+            if order == 0 {
+                let what = format!("populating frame {at:#x} of {dom}");
+                return Err(xenctrl::Error::new(what, Errno::ENOMEM));
+            }
+            large = false;
+        }
+        at += done << order;
+    }
+    Ok(())
 }
 
 const NO_MEMORY: &str =

@@ -106,7 +106,7 @@ impl Builder<'_> {
         self.hypercall_page()?;
         let root = self.page_tables()?;
         self.shared_info()?;
-        self.grants(&result)?;
+        seed_grants(self.host, self.target, &result)?;
         self.first_vcpu(root)?;
         Ok(result)
     }
@@ -288,39 +288,39 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Grants the rings, so that the daemons need no right to map the whole domain.
-    fn grants(&self, rings: &BuildResult) -> Result<()> {
-        let step = "seeding the grant table of";
-        let table = self
-            .host
-            .map_grant_table(self.target.dom)
-            .map_err(|e| Error::new(step, self.target.dom, e))?;
-        let entries = [
-            (GREF_CONSOLE, self.target.console_dom, rings.console_mfn),
-            (GREF_XENSTORE, self.target.store_dom, rings.store_mfn),
-        ];
-        for (gref, domid, mfn) in entries {
-            let frame = u32::try_from(mfn.0).map_err(|_| {
-                Error::new(
-                    step,
-                    self.target.dom,
-                    format!("{mfn} does not fit a grant entry"),
-                )
-            })?;
-            let entry = GrantEntryV1 {
-                flags: GTF_PERMIT_ACCESS,
-                domid,
-                frame,
-            };
-            table.write_obj(gref.0 as usize * size_of::<GrantEntryV1>(), &entry);
-        }
-        Ok(())
-    }
-
     fn first_vcpu(&self, root: Mfn) -> Result<()> {
         let context = vcpu::context(&self.image.layout, root);
         self.host
             .set_vcpu_context(self.target.dom, VcpuId(0), &context)
             .map_err(|e| Error::new("setting the first registers of", self.target.dom, e))
     }
+}
+
+/// Grants the rings, so that the daemons need no right to map the whole domain.
+pub(crate) fn seed_grants<H: BuildHost + ?Sized>(
+    host: &H,
+    target: &BuildTarget,
+    rings: &BuildResult,
+) -> Result<()> {
+    let step = "seeding the grant table of";
+    let table = host
+        .map_grant_table(target.dom)
+        .map_err(|e| Error::new(step, target.dom, e))?;
+    let entries = [
+        (GREF_CONSOLE, target.console_dom, rings.console_mfn),
+        (GREF_XENSTORE, target.store_dom, rings.store_mfn),
+    ];
+    for (gref, domid, mfn) in entries {
+        let frame = u32::try_from(mfn.0).map_err(|_| {
+            let why = format!("{mfn} does not fit a grant entry");
+            Error::new(step, target.dom, why)
+        })?;
+        let entry = GrantEntryV1 {
+            flags: GTF_PERMIT_ACCESS,
+            domid,
+            frame,
+        };
+        table.write_obj(gref.0 as usize * size_of::<GrantEntryV1>(), &entry);
+    }
+    Ok(())
 }

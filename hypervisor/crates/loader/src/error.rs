@@ -41,6 +41,8 @@ pub enum LoadError {
     OutOfMemory(u64),
     /// The image carries no notes for Xen.
     NoXenNotes,
+    /// The image has no entry point for PVH guests.
+    NoPvhEntry,
     /// The kernel requires a feature that is not offered.
     RequiredFeature(String),
     /// The domain has too little memory for its own boot layout.
@@ -69,6 +71,9 @@ impl fmt::Display for LoadError {
             LoadError::NoXenNotes => {
                 f.write_str("the kernel has no Xen notes: it was built without support for running as a Xen PV guest")
             }
+            LoadError::NoPvhEntry => f.write_str(
+                "the kernel has no PVH entry point: it was built without support for running as a Xen PVH guest",
+            ),
             LoadError::RequiredFeature(name) => {
                 write!(f, "the kernel requires the feature \"{name}\", which is not offered")
             }

@@ -2,7 +2,7 @@
 //!
 //! The way through: [`kernel::payload`] finds the ELF image inside a bzImage, [`kernel::decompress_into`] (or
 //! [`Kernel::parse`], which allocates) unpacks it, [`elf`] lists its segments, [`notes`] reads what it tells Xen
-//! about itself, [`pv::PvLayout`] lays out its first address space, [`start_info`] fills the page it is handed.
+//! about itself, [`pv::PvLayout`] lays out its first address space, [`start_info`] fills the page it is handed; [`pvh::PvhLayout`] does both for PVH.
 //! Used by the hypervisor to build domain 0 and by `xenguest` to build the others; knows nothing of domains.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -17,12 +17,14 @@ mod lz4_legacy;
 pub mod notes;
 pub mod pv;
 pub mod pv_tables;
+pub mod pvh;
 pub mod start_info;
 
 pub use error::LoadError;
 pub use kernel::{Kernel, Payload, PayloadKind};
 pub use notes::XenNotes;
 pub use pv::{PvKind, PvLayout, PvRequest};
+pub use pvh::{PvhLayout, PvhRequest};
 
 pub(crate) const PAGE_SIZE: u64 = 4096;
 pub(crate) const PAGE_SHIFT: u32 = 12;

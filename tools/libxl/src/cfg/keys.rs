@@ -62,7 +62,7 @@ use Type::*;
 
 /// Every key that xl knows, in alphabetical order.
 pub const KEYS: &[Key] = &[
-    key("acpi", Bool, Later, "ACPI tables."),
+    key("acpi", Bool, Used, "Whether a PVH guest gets ACPI tables."),
     key("acpi_firmware", Str, Later, "ACPI file."),
     key("acpi_laptop_slate", Bool, Later, "Laptop or slate."),
     key("acpi_s3", Bool, Later, "ACPI S3."),
@@ -186,7 +186,7 @@ pub const KEYS: &[Key] = &[
     key("firmware_override", Str, Later, "hvmloader file."),
     key("gfx_passthru", StrOrInt, Later, "Graphics passthrough."),
     key("gic_version", Str, Never, "Of other machines."),
-    key("hap", Bool, Later, "Hardware-assisted paging."),
+    key("hap", Bool, Later, "Hardware-assisted paging; always on."),
     key("hdtype", Str, Later, "Disk controller."),
     key("hpet", Bool, Later, "HPET."),
     key("hvm_pirq", Bool, Later, "Interrupts over event channels."),
@@ -308,7 +308,12 @@ pub const KEYS: &[Key] = &[
     key("sdl", Bool, Later, "SDL display."),
     key("seclabel", Str, Later, "XSM label."),
     key("serial", StrOrList, Later, "Serial ports."),
-    key("shadow_memory", Int, Later, "Paging memory, in MiB."),
+    key(
+        "shadow_memory",
+        Int,
+        Used,
+        "Memory for a PVH guest's page tables, in MiB.",
+    ),
     key("slice", Int, Never, "Of a scheduler that is gone."),
     key("smbios", StrList, Later, "SMBIOS strings."),
     key("smbios_firmware", Str, Later, "SMBIOS file."),
@@ -345,7 +350,12 @@ pub const KEYS: &[Key] = &[
         Used,
         "Time stamp counter: 'default', 'native', 'always_emulate'.",
     ),
-    key("type", Str, Used, "Kind of guest: 'pv', 'pvh' or 'hvm'."),
+    key(
+        "type",
+        Str,
+        Used,
+        "Kind of guest: 'pv', 'pvh'; 'hvm' is not there yet.",
+    ),
     key("usb", Bool, Later, "Emulated USB."),
     key("usbctrl", StrList, Later, "USB controllers."),
     key("usbdev", StrList, Later, "USB devices."),

@@ -311,6 +311,9 @@ impl Hypervisor for Machine {
     fn claim_pages(&self, dom: DomId, pages: u64) -> xenctrl::Result<()> {
         self.hv(format!("claim {dom} {pages}"))
     }
+    fn set_paging_memory(&self, dom: DomId, mib: u32) -> xenctrl::Result<()> {
+        self.hv(format!("paging {dom} {mib}"))
+    }
     fn dump_core(&self, info: &DomainInfo, out: &mut std::fs::File) -> xenguest::Result<u64> {
         use std::io::Write;
         out.write_all(format!("core of {}", info.domid).as_bytes())
@@ -327,6 +330,13 @@ impl Hypervisor for Machine {
             });
         }
         Ok(Box::new(FakeImage(self, params.memory_pages)))
+    }
+    fn load_pvh<'a>(
+        &'a self,
+        params: &PvParams,
+        _acpi: bool,
+    ) -> xenguest::Result<Box<dyn Image + 'a>> {
+        self.load(params)
     }
 }
 

@@ -1,0 +1,96 @@
+//! [`GuestKind`]: what sort of guest it is, and what a host must be able to do for it.
+use crate::cfg::{Cfg, Diagnostics, Pos};
+use crate::{Error, Result};
+use xen_abi::arch_x86::X86_EMU_LAPIC;
+use xen_abi::domctl::{CDF_HAP, CDF_HVM};
+use xen_abi::sysctl::{PHYSCAP_HAP, PHYSCAP_HVM};
+use xenctrl::PhysInfo;
+
+/// The sorts of guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum GuestKind {
+    /// Runs without help of the processor; its kernel knows the hypervisor.
+    #[default]
+    Pv,
+    /// Runs in a virtual machine of the processor's, without firmware and emulated devices.
+    Pvh,
+}
+
+impl GuestKind {
+    /// The configuration's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            GuestKind::Pv => "pv",
+            GuestKind::Pvh => "pvh",
+        }
+    }
+
+    /// What `type`, or the older `builder`, says.
+    pub(crate) fn read(cfg: &Cfg, diags: &mut Diagnostics) -> GuestKind {
+        let of = |key: &str| {
+            let setting = cfg.get(key);
+            let pos = setting.map_or_else(Pos::nowhere, |s| s.value.pos.clone());
+            (setting.and_then(|s| s.value.as_str()), pos)
+        };
+        let help =
+            "this release starts PV and PVH guests; take type = \"pvh\" if the kernel can be one";
+        let (word, pos) = of("type");
+        let kind = match word {
+            None | Some("pv") => GuestKind::Pv,
+            Some("pvh") => GuestKind::Pvh,
+            Some("hvm") => {
+                diags
+                    .error(&pos, "this type of guest is not supported yet")
+                    .help(help);
+                GuestKind::Pv
+            }
+            Some(_) => {
+                diags.error(&pos, "\"type\" is \"pv\", \"pvh\" or \"hvm\"");
+                GuestKind::Pv
+            }
+        };
+        let given = word.is_some();
+        match of("builder") {
+            (None | Some("generic" | "linux"), _) => {}
+            // The newer key is the one that counts.
+            (Some("hvm"), _) if given => {}
+            (Some("hvm"), pos) => diags
+                .error(&pos, "HVM guests are not supported yet")
+                .help(help),
+            (Some(_), pos) => diags
+                .error(&pos, "\"builder\" is \"generic\" or \"hvm\"")
+                .help("better use \"type\""),
+        }
+        kind
+    }
+
+    /// Refuses what this host cannot run.
+    pub(crate) fn check(self, phys: &PhysInfo) -> Result<()> {
+        let can = |cap: u32| phys.capabilities & cap != 0;
+        if self == GuestKind::Pv || can(PHYSCAP_HVM) && can(PHYSCAP_HAP) {
+            return Ok(());
+        }
+        let lacks = match can(PHYSCAP_HVM) {
+            false => "this host has no hardware virtualization",
+            true => "this host's hardware virtualization has no nested paging",
+        };
+        let message = format!("{lacks}, which type = \"pvh\" needs (\"virt_caps\" of xl info)");
+        Err(Error::new(message).hint(
+            "switch on AMD-V or VT-x in the machine's firmware setup and see xl dmesg, or take type = \"pv\"",
+        ))
+    }
+
+    /// `createdomain`'s flags and emulated devices.
+    pub(crate) fn creation(self) -> (u32, u32) {
+        match self {
+            GuestKind::Pv => (0, 0),
+            GuestKind::Pvh => (CDF_HVM | CDF_HAP, X86_EMU_LAPIC),
+        }
+    }
+}
+
+/// Memory for a guest's second-level page tables unless its configuration says otherwise, MiB: as Xen's own toolstack has it.
+pub(crate) fn paging_mib(memory_kib: u64, vcpus: u32) -> u32 {
+    let kib = 4 * (256 * u64::from(vcpus) + 2 * (memory_kib / 1024));
+    u32::try_from(kib.div_ceil(1024)).unwrap_or(u32::MAX)
+}
