@@ -153,18 +153,17 @@ impl ForeignMemory for Loopback {
             held: Vec::new(),
         };
         for frame in frames {
-            let page = self
-                .host
-                .frames()
-                .get_page(Mfn(frame.0), dom)
-                .map_err(|_| {
+            let owner = self.host.domains().get(dom);
+            let page = owner
+                .and_then(|d| domain::hvm::get_page(self.host, &d, frame.0).ok())
+                .ok_or_else(|| {
                     xendev::Error::new(
                         format!("mapping {frame} of {dom}"),
                         std::io::ErrorKind::InvalidInput.into(),
                     )
                 })?;
+            mapping.frames.push(page.mfn());
             mapping.held.push(page);
-            mapping.frames.push(Mfn(frame.0));
         }
         Ok(Box::new(mapping))
     }

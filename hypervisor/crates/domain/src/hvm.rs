@@ -16,6 +16,9 @@ pub const HVM_NR_PARAMS: usize = NR_PARAMS as usize;
 /// Frames for nested page tables until the toolstack or the domain's size says more.
 pub const DEFAULT_TABLES: u32 = 1024;
 
+/// Most frames for them, 1 GiB.
+const MAX_TABLES: u32 = 1 << 18;
+
 /// State of a hardware-assisted domain.
 pub struct Hvm {
     /// Its guest-physical memory. Taken after everything that reads or writes guest memory; two are never held at once.
@@ -34,6 +37,19 @@ impl Hvm {
             params: [const { AtomicU64::new(0) }; HVM_NR_PARAMS],
             emulation,
         })
+    }
+
+    /// As many frames for nested page tables as the toolstack wants, within reason.
+    pub fn set_table_limit(&self, frames: u64) {
+        let most = frames.min(u64::from(MAX_TABLES)) as u32;
+        self.p2m.lock().set_limit(most.max(DEFAULT_TABLES));
+    }
+
+    /// At least as many as a domain of `pages` pages needs with small leaves only.
+    pub fn allow_tables_for(&self, pages: u64) {
+        let wanted = (pages >> 8).saturating_add(u64::from(DEFAULT_TABLES));
+        let limit = u64::from(self.p2m.lock().limit());
+        self.set_table_limit(limit.max(wanted));
     }
 
     /// Gives back the tables of an empty p2m for good.

@@ -19,6 +19,7 @@ pub mod hvm;
 mod lifecycle;
 mod lock;
 mod memory;
+pub mod physmap;
 pub mod pool;
 pub mod pv;
 mod registry;

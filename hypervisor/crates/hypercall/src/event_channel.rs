@@ -3,7 +3,7 @@ use crate::{Cx, Ret, Stop};
 use core::sync::atomic::Ordering;
 use domain::{DomEvents, Domain, Host, deliver};
 use evtchn::Binding;
-use mm::{Paging, WritableRef};
+use mm::WritableRef;
 use xen_abi::event_channel as abi;
 use xen_abi::event_channel::*;
 use xen_abi::{Errno, Mfn, Payload32, Port};
@@ -188,11 +188,13 @@ fn reset<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
 }
 
 /// A frame the domain gives for event memory: held writable until the domain dies or resets.
-fn event_page<H: Host>(cx: &Cx<H>, mfn: Mfn) -> Result<WritableRef, Stop> {
-    if mfn == cx.dom.shared_info {
+fn event_page<H: Host>(cx: &Cx<H>, gfn: u64) -> Result<WritableRef, Stop> {
+    let page = domain::hvm::get_writable(cx.h, cx.dom, gfn)?;
+    if page.mfn() == cx.dom.shared_info {
+        domain::put_writable(cx.h, page);
         return Err(Errno::EINVAL.into());
     }
-    Ok(Paging::new(cx.h.frames(), cx.h).get_writable(mfn, cx.dom.id)?)
+    Ok(page)
 }
 
 fn init_control<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
@@ -205,7 +207,7 @@ fn init_control<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
     }
     op.link_bits = evtchn::LINK_BITS;
     cx.write(arg, &op)?;
-    let page = event_page(cx, Mfn(op.control_gfn.0))?;
+    let page = event_page(cx, op.control_gfn.0)?;
     v.fifo_control.set(page.into_raw(), op.offset as usize);
     if let Err(e) = events.init_fifo(&shared(cx, cx.dom)) {
         drop(events);
@@ -229,7 +231,7 @@ fn expand_array<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
         let mut events = cx.dom.events.write();
         let index = events.check_expand()?;
         let slot = cx.dom.fifo_array.get(index as usize).ok_or(Errno::ENOSPC)?;
-        let page = event_page(cx, Mfn(op.array_gfn.0))?;
+        let page = event_page(cx, op.array_gfn.0)?;
         let before = slot.swap(page.into_raw().0 + 1, Ordering::AcqRel);
         if before != 0 {
             // A reset on another vcpu has emptied the table and not given up its pages yet.

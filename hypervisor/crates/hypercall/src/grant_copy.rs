@@ -1,5 +1,5 @@
 //! `GNTTABOP_copy`: bytes between pages of two domains, by grant or by frame.
-use crate::grant_table::{DomGrants, each};
+use crate::grant_table::{DomGrants, each, resolve};
 use crate::{Cx, Ret};
 use alloc::sync::Arc;
 use domain::{Domain, Host};
@@ -81,10 +81,12 @@ fn open<H: Host>(cx: &Cx<H>, p: &CopyPtr, by_grant: bool, write: bool) -> Result
         let info = dom
             .grants
             .read()
-            .begin_copy(&shared, gref, cx.dom.id, access, |gfn: Gfn| Ok(Mfn(gfn.0)))?;
+            .begin_copy(&shared, gref, cx.dom.id, access, |gfn: Gfn| {
+                resolve(cx.h, &dom, gfn)
+            })?;
         (info.mfn, Some((gref, access)))
     } else if dom.id == cx.dom.id {
-        (Mfn(p.u), None)
+        (resolve(cx.h, &dom, Gfn(p.u))?, None)
     } else {
         return Err(GntStatus::PermissionDenied);
     };

@@ -3,11 +3,13 @@
 use crate::mmu::{WORK_UNITS, guest_address, walk_to_l1};
 use crate::{Cx, Ret, Stop, grant_copy};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use domain::{Domain, Host};
 use grant::{
     Access, ENTRIES_PER_FRAME, GntStatus, Handle, MapFlags, Mapping, SharedEntry, SharedGrants,
 };
+use mm::p2m::Kind;
 use mm::{Budget, Level, PageRef, Paging, Update, WritableRef};
 use xen_abi::grant_table::*;
 use xen_abi::{DomId, Errno, Gfn, GrantRef, Mfn};
@@ -222,7 +224,7 @@ fn map<H: Host>(cx: &Cx<H>, op: &MapGrantRef) -> Result<(Handle, Mfn), GntStatus
         h: cx.h,
         dom: &granter,
     };
-    let resolve = |gfn: Gfn| Ok(Mfn(gfn.0));
+    let resolve = |gfn: Gfn| resolve(cx.h, &granter, gfn);
     let info = granter
         .grants
         .read()
@@ -252,6 +254,27 @@ fn map<H: Host>(cx: &Cx<H>, op: &MapGrantRef) -> Result<(Handle, Mfn), GntStatus
     }
     cx.dom.maptrack.lock().publish(handle);
     Ok((handle, info.mfn))
+}
+
+/// The machine frame of what a granter offers. Who uses it takes a reference that checks the owner.
+pub fn resolve<H: Host>(h: &H, granter: &Domain, gfn: Gfn) -> Result<Mfn, GntStatus> {
+    domain::hvm::frame_of(h, granter, gfn.0).map_err(|_| GntStatus::BadPage)
+}
+
+/// Maps a grant where a hardware-assisted guest has nothing.
+fn install_hvm<H: Host>(cx: &Cx<H>, m: &Mapping) -> Result<(), GntStatus> {
+    if m.flags.has(MapFlags::CONTAINS_PTE) || !m.host_addr.is_multiple_of(4096) {
+        return Err(GntStatus::BadVirtAddr);
+    }
+    let kind = if m.flags.has(MapFlags::READONLY) {
+        Kind::GrantRo
+    } else {
+        Kind::GrantRw
+    };
+    let page = domain::physmap::Page::Grant(m.mfn, kind);
+    let mut none = Vec::new();
+    domain::physmap::place(cx.h, cx.dom, m.host_addr >> 12, page, &mut none)
+        .map_err(|_| GntStatus::GeneralError)
 }
 
 /// Where a mapping's page-table entry is: (L1 table, index).
@@ -286,6 +309,9 @@ fn entry_for(m: &Mapping) -> u64 {
 }
 
 fn install<H: Host>(cx: &Cx<H>, m: &Mapping, granter: DomId) -> Result<(), GntStatus> {
+    if cx.dom.is_hvm() {
+        return install_hvm(cx, m);
+    }
     let paging = Paging::new(cx.h.frames(), cx.h);
     let mut tables = cx.dom.paging.lock();
     let (l1, index) = locate(cx, m)?;
@@ -318,6 +344,13 @@ fn install<H: Host>(cx: &Cx<H>, m: &Mapping, granter: DomId) -> Result<(), GntSt
 /// Clears the entry if it still maps the grant; a guest that has changed it meanwhile gets an error.
 fn remove<H: Host>(cx: &Cx<H>, m: &Mapping) -> Result<(), GntStatus> {
     const ADDR: u64 = 0x000f_ffff_ffff_f000;
+    if cx.dom.is_hvm() {
+        let ours = |e: &mm::p2m::Entry| e.kind.is_grant() && e.mfn == m.mfn;
+        // The references are the maptrack's, given up after the flush.
+        return domain::physmap::remove(cx.h, cx.dom, m.host_addr >> 12, ours)
+            .map(|_| ())
+            .map_err(|_| GntStatus::GeneralError);
+    }
     let paging = Paging::new(cx.h.frames(), cx.h);
     let mut tables = cx.dom.paging.lock();
     let (l1, index) = locate(cx, m)?;
@@ -369,7 +402,10 @@ fn unmap_list<H: Host>(cx: &Cx<H>, list: u64, count: u64) -> Ret {
                 break;
             }
         }
-        if pending.iter().flatten().any(|p| p.host) {
+        let mapped = pending.iter().flatten().any(|p| p.host);
+        if mapped && cx.dom.is_hvm() {
+            cx.h.flush_p2m(cx.dom);
+        } else if mapped {
             cx.h.flush_tlb_mask(cx.dom.dirty_cpus.load(Ordering::Acquire), None);
         }
         for p in pending.iter().flatten() {

@@ -1,6 +1,6 @@
 //! `memory_op`: pages given, taken, exchanged. Questions about memory are in `memory_info`.
 use crate::mmu::WORK_UNITS;
-use crate::{Cx, Ret, Stop, memory_info};
+use crate::{Cx, Ret, Stop, memory_info, physmap};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use domain::{Domain, Host};
@@ -25,6 +25,9 @@ pub fn memory_op<H: Host>(cx: &Cx<H>) -> Ret {
         INCREASE_RESERVATION => reservation(cx, arg, start, increase),
         DECREASE_RESERVATION => reservation(cx, arg, start, decrease),
         EXCHANGE => exchange(cx, arg),
+        ADD_TO_PHYSMAP => physmap::add(cx, arg),
+        ADD_TO_PHYSMAP_BATCH => physmap::add_batch(cx, arg, start),
+        REMOVE_FROM_PHYSMAP => physmap::remove(cx, arg),
         other => memory_info::memory_info(cx, other, arg),
     }
 }
@@ -100,6 +103,9 @@ fn give<H: Host>(
     i: u64,
     pfn: Option<u64>,
 ) -> Result<(), Stop> {
+    if dom.is_hvm() {
+        return give_hvm(cx, dom, r, pfn);
+    }
     let mfn = domain::alloc_pages(cx.h, dom, r.extent_order, address_bits(r.mem_flags))?;
     if let Some(pfn) = pfn {
         for n in 0..1u64 << r.extent_order {
@@ -112,6 +118,50 @@ fn give<H: Host>(
     cx.write_nth(r.extent_start, i, &mfn.0)
 }
 
+/// Pages for a hardware-assisted guest, which names them by its own frame numbers only.
+fn give_hvm<H: Host>(
+    cx: &Cx<H>,
+    dom: &Arc<Domain>,
+    r: &MemoryReservation,
+    gfn: Option<u64>,
+) -> Result<(), Stop> {
+    let gfn = gfn.ok_or(Errno::EINVAL)?;
+    let mfn = domain::alloc_pages(cx.h, dom, r.extent_order, address_bits(r.mem_flags))?;
+    let added = domain::hvm::add_ram(cx.h, dom, gfn, r.extent_order, mfn);
+    if added.is_err() {
+        for n in 0..1u64 << r.extent_order {
+            if let Some(page) = cx.h.frames().free_domain_ref(Mfn(mfn.0 + n), dom.id) {
+                domain::put_page(cx.h, page);
+            }
+        }
+    }
+    Ok(added?)
+}
+
+/// One extent of a hardware-assisted guest's, with one flush.
+fn decrease_hvm<H: Host>(
+    cx: &Cx<H>,
+    dom: &Arc<Domain>,
+    first: u64,
+    order: u32,
+) -> Result<(), Stop> {
+    let mut removed = Vec::new();
+    let count = 1usize << order;
+    removed.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
+    let mut result = Ok(());
+    for n in 0..count as u64 {
+        match domain::physmap::surrender(cx.h, dom, first.wrapping_add(n)) {
+            Ok(page) => removed.push(page),
+            Err(e) => {
+                result = Err(e.into());
+                break;
+            }
+        }
+    }
+    domain::hvm::release(cx.h, dom, &removed);
+    result
+}
+
 fn decrease<H: Host>(
     cx: &Cx<H>,
     dom: &Arc<Domain>,
@@ -119,6 +169,9 @@ fn decrease<H: Host>(
     i: u64,
 ) -> Result<(), Stop> {
     let first: u64 = cx.read_nth(r.extent_start, i)?;
+    if dom.is_hvm() {
+        return decrease_hvm(cx, dom, first, r.extent_order);
+    }
     for n in 0..1u64 << r.extent_order {
         take(cx, dom, Mfn(first.wrapping_add(n)))?;
     }
@@ -142,6 +195,9 @@ fn take<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, mfn: Mfn) -> Result<(), Stop> {
 
 /// `XENMEM_exchange`: hands pages back and gets others of another size or address range for them.
 fn exchange<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
+    if cx.dom.is_hvm() {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let mut x: MemoryExchange = cx.read(arg)?;
     let own = |id: DomId| id == DomId::SELF || id == cx.dom.id;
     let max_order = if cx.dom.privileged {

@@ -19,6 +19,9 @@ pub fn memory_info<H: Host>(cx: &Cx<H>, cmd: u32, arg: u64) -> Ret {
         CURRENT_RESERVATION => of_domain(cx, arg, |d| d.tot_pages.load(Ordering::Relaxed)),
         MAXIMUM_RESERVATION => of_domain(cx, arg, |d| d.memory.lock().max_pages),
         MAXIMUM_GPFN => of_domain(cx, arg, |d| {
+            if let Some(hvm) = &d.hvm {
+                return hvm.p2m.lock().max_gfn();
+            }
             let at = core::mem::offset_of!(xen_abi::xen::SharedInfo, arch);
             let max_pfn =
                 cx.h.shared_u64(d.shared_info, at)
@@ -45,7 +48,6 @@ pub fn memory_info<H: Host>(cx: &Cx<H>, cmd: u32, arg: u64) -> Ret {
             Ok(0)
         }
         RESERVED_DEVICE_MEMORY_MAP => reserved_device_memory(cx, arg),
-        ADD_TO_PHYSMAP | ADD_TO_PHYSMAP_BATCH | REMOVE_FROM_PHYSMAP => Err(Errno::EACCES.into()),
         GET_VNUMAINFO => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::ENOSYS.into()),
     }
@@ -132,6 +134,10 @@ fn acquire_resource<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     cx.need_privilege()?;
+    if cx.dom.is_hvm() {
+        // It would name guest frames to put them at.
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let dom = cx.target(r.domid)?;
     if u32::from(r.r#type) != RESOURCE_GRANT_TABLE {
         return Err(Errno::EOPNOTSUPP.into());

@@ -4,7 +4,7 @@ use crate::{Cx, Ret, Stop};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use domain::{CpuMask, Domain, Host};
-use mm::{Budget, Level, Paging, PvTables, Update};
+use mm::{Budget, Level, PageRef, Paging, PvTables, Update};
 use xen_abi::xen::{
     MMU_MACHPHYS_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MmuUpdate,
 };
@@ -100,7 +100,7 @@ impl Progress {
 pub fn mmu_update<H: Host>(cx: &Cx<H>) -> Ret {
     let mut budget = Budget(WORK_UNITS);
     let progress = Progress::new(cx, size_of::<MmuUpdate>())?;
-    let (table_dom, pg_owner) = match owners(cx, cx.args[3] as u32) {
+    let owners = match owners(cx, cx.args[3] as u32) {
         Ok(both) => both,
         Err(e) => {
             // Linux's privcmd believes `pdone` after any error, and overruns its buffers when it is stale: a domain may
@@ -109,35 +109,79 @@ pub fn mmu_update<H: Host>(cx: &Cx<H>) -> Ret {
             return Err(e.into());
         }
     };
+    let table_dom = owners.tables.clone();
     let paging = Paging::new(cx.h.frames(), cx.h);
     // One lock round for the whole batch; guest memory is read before each update, so nothing sleeps inside.
     let mut tables = table_dom.paging.lock();
     progress.run(cx, |addr| {
         let req: MmuUpdate = cx.read(addr)?;
-        one_update(cx, &paging, &mut tables, pg_owner, &req, &mut budget)
+        one_update(cx, &paging, &mut tables, &owners, &req, &mut budget)
     })
 }
 
 /// Whose tables are changed, and who owns the pages they are to name.
-fn owners<H: Host>(cx: &Cx<H>, foreign: u32) -> Result<(Arc<Domain>, DomId), Errno> {
+struct Owners {
+    tables: Arc<Domain>,
+    pages: DomId,
+    /// The owner of the pages, if entries name them by its own frame numbers.
+    translated: Option<Arc<Domain>>,
+}
+
+fn owners<H: Host>(cx: &Cx<H>, foreign: u32) -> Result<Owners, Errno> {
     let tables = match foreign >> 16 {
         0 => cx.dom.clone(),
         id => cx.target(DomId((id - 1) as u16))?,
     };
-    Ok((tables, page_owner(cx, DomId(foreign as u16))?))
+    if tables.is_hvm() {
+        return Err(Errno::EINVAL);
+    }
+    let pages = page_owner(cx, DomId(foreign as u16))?;
+    Ok(Owners {
+        tables,
+        pages,
+        translated: translated(cx, pages),
+    })
+}
+
+/// The domain `owner` if it is a hardware-assisted one.
+fn translated<H: Host>(cx: &Cx<H>, owner: DomId) -> Option<Arc<Domain>> {
+    if owner == cx.dom.id {
+        return None;
+    }
+    cx.h.domains().get(owner).filter(|d| d.is_hvm())
+}
+
+/// The entry `val` that names a frame of `owner` by its own number, as one that names the machine frame. The reference keeps
+/// that frame until the entry holds its own.
+fn translate<H: Host>(
+    cx: &Cx<H>,
+    owner: &Domain,
+    val: u64,
+) -> Result<(u64, Option<PageRef>), Errno> {
+    const PRESENT: u64 = 1;
+    const ADDR: u64 = 0x000f_ffff_ffff_f000;
+    if val & PRESENT == 0 {
+        return Ok((val, None));
+    }
+    let page = domain::hvm::get_page(cx.h, owner, (val & ADDR) >> 12)?;
+    Ok((val & !ADDR | page.mfn().addr(), Some(page)))
 }
 
 fn one_update<H: Host>(
     cx: &Cx<H>,
     paging: &Paging<'_, H>,
     tables: &mut PvTables,
-    pg_owner: DomId,
+    owners: &Owners,
     req: &MmuUpdate,
     budget: &mut Budget,
 ) -> Result<(), Stop> {
     let cmd = (req.ptr & 3) as u32;
     let mfn = Mfn::from_addr(req.ptr);
+    let pg_owner = owners.pages;
     if cmd == MMU_MACHPHYS_UPDATE {
+        if owners.translated.is_some() {
+            return Err(Errno::EINVAL.into());
+        }
         let page = paging.frames.get_page(mfn, pg_owner)?;
         cx.h.m2p_set(mfn, req.val);
         domain::put_page(cx.h, page);
@@ -150,7 +194,16 @@ fn one_update<H: Host>(
         preserve_ad,
         expected: None,
     };
-    paging.mmu_update(tables, mfn, index, req.val, how, budget)?;
+    let (val, held) = match &owners.translated {
+        // Only tables of the lowest level name pages of others; what is written elsewhere is refused by its owner.
+        Some(owner) if cmd != MMU_PT_UPDATE_NO_TRANSLATE => translate(cx, owner, req.val)?,
+        _ => (req.val, None),
+    };
+    let updated = paging.mmu_update(tables, mfn, index, val, how, budget);
+    if let Some(page) = held {
+        domain::put_page(cx.h, page);
+    }
+    updated?;
     Ok(())
 }
 
@@ -197,6 +250,20 @@ fn change_va<H: Host>(cx: &Cx<H>, va: u64, entry: u64, flags: u64, pg_owner: Dom
     if !guest_address(va) {
         return Err(Errno::EINVAL.into());
     }
+    let (entry, held) = match translated(cx, pg_owner) {
+        Some(owner) => translate(cx, &owner, entry)?,
+        None => (entry, None),
+    };
+    let changed = change_entry(cx, va, entry, pg_owner);
+    if let Some(page) = held {
+        domain::put_page(cx.h, page);
+    }
+    changed?;
+    flush_as_asked(cx, va, flags)?;
+    Ok(0)
+}
+
+fn change_entry<H: Host>(cx: &Cx<H>, va: u64, entry: u64, pg_owner: DomId) -> Result<(), Stop> {
     {
         let paging = Paging::new(cx.h.frames(), cx.h);
         let mut tables = cx.dom.paging.lock();
@@ -214,8 +281,7 @@ fn change_va<H: Host>(cx: &Cx<H>, va: u64, entry: u64, flags: u64, pg_owner: Dom
             Err(e) => return Err(e.into()),
         }
     }
-    flush_as_asked(cx, va, flags)?;
-    Ok(0)
+    Ok(())
 }
 
 fn flush_as_asked<H: Host>(cx: &Cx<H>, va: u64, flags: u64) -> Result<(), Stop> {

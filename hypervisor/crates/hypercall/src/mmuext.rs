@@ -19,6 +19,9 @@ pub fn mmuext_op<H: Host>(cx: &Cx<H>) -> Ret {
     } else {
         cx.h.domains().get(owner)
     };
+    if target.as_ref().is_some_and(|d| d.is_hvm()) {
+        return Err(Errno::EINVAL.into());
+    }
     let mut budget = Budget(WORK_UNITS);
     Progress::new(cx, size_of::<MmuextOp>())?.run(cx, |addr| {
         let op: MmuextOp = cx.read(addr)?;

@@ -1,7 +1,8 @@
 //! THE TABLE of hypercalls.
 use crate::{Args, Cx, Ret, Stop};
 use crate::{
-    console, control, descriptors, event_channel, grant_table, memory, misc, mmu, mmuext, multicall,
+    console, control, descriptors, event_channel, grant_table, hvm, memory, misc, mmu, mmuext,
+    multicall,
 };
 use crate::{physdev, platform, sched, vcpu, version};
 use alloc::sync::Arc;
@@ -56,6 +57,7 @@ table! {
     nr::MMUEXT_OP => "mmuext_op", mmuext::mmuext_op;
     nr::NMI_OP => "nmi_op", misc::nmi_op;
     nr::SCHED_OP => "sched_op", sched::sched_op;
+    nr::HVM_OP => "hvm_op", hvm::hvm_op;
     nr::CALLBACK_OP => "callback_op", descriptors::callback_op;
     nr::EVENT_CHANNEL_OP => "event_channel_op", event_channel::event_channel_op;
     nr::PHYSDEV_OP => "physdev_op", physdev::physdev_op;

@@ -2,10 +2,9 @@
 use crate::{Cx, Ret, Stop, vcpu_context};
 use core::sync::atomic::Ordering;
 use domain::{DomEvents, Host, PF_DOWN, Vcpu, deliver};
-use mm::Paging;
 use xen_abi::vcpu::*;
 use xen_abi::xen::{VcpuGuestContext, VcpuInfo};
-use xen_abi::{Errno, Mfn, VcpuId};
+use xen_abi::{Errno, VcpuId};
 
 /// Shortest period of a periodic timer.
 const MIN_PERIOD_NS: u64 = 1_000_000;
@@ -138,7 +137,7 @@ fn runstate_info<H: Host>(cx: &Cx<H>, v: &Vcpu) -> RunstateInfo {
 }
 
 /// Copies a vcpu's info to its new place, whose page is held from then on.
-fn take_info_page<H: Host>(cx: &Cx<H>, v: &Vcpu, mfn: Mfn, offset: usize) -> Result<(), Stop> {
+fn take_info_page<H: Host>(cx: &Cx<H>, v: &Vcpu, gfn: u64, offset: usize) -> Result<(), Stop> {
     // Two vcpus may register the info of a third one: only one page can be held.
     let _one_at_a_time = cx.dom.paging.lock();
     let moved = v
@@ -146,10 +145,15 @@ fn take_info_page<H: Host>(cx: &Cx<H>, v: &Vcpu, mfn: Mfn, offset: usize) -> Res
         .get()
         .is_some_and(|(old, _)| old != cx.dom.shared_info);
     // What lies in the shared page counts as not moved and is not given back.
-    if moved || mfn == cx.dom.shared_info {
+    if moved {
         return Err(Errno::EINVAL.into());
     }
-    let page = Paging::new(cx.h.frames(), cx.h).get_writable(mfn, cx.dom.id)?;
+    let page = domain::hvm::get_writable(cx.h, cx.dom, gfn)?;
+    let mfn = page.mfn();
+    if mfn == cx.dom.shared_info {
+        domain::put_writable(cx.h, page);
+        return Err(Errno::EINVAL.into());
+    }
     let mut info = [0u8; size_of::<VcpuInfo>()];
     match v.info.get() {
         Some((old, at)) => cx.h.read_frame(old, at, &mut info)?,
@@ -171,7 +175,7 @@ fn register_vcpu_info<H: Host>(cx: &Cx<H>, v: &Vcpu, arg: u64) -> Ret {
     if v.id != cx.v.id && !v.is_down() {
         return Err(Errno::EINVAL.into());
     }
-    take_info_page(cx, v, Mfn(op.mfn.0), offset)?;
+    take_info_page(cx, v, op.mfn.0, offset)?;
     cx.h.vcpu_info_moved(cx.dom, v);
     // Every port must be looked at again: an event may have been noted in the old place meanwhile.
     let shared = DomEvents {

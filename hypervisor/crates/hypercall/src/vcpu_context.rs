@@ -38,6 +38,10 @@ pub fn install<H: Host>(
     v: &Vcpu,
     ctx: &VcpuGuestContext,
 ) -> Result<(), Errno> {
+    if dom.is_hvm() {
+        // Its state comes as records (`sethvmcontext`).
+        return Err(Errno::EOPNOTSUPP);
+    }
     check(ctx)?;
     if v.initialised.load(Ordering::Acquire) {
         let mut pv = v.pv.lock();
@@ -229,6 +233,9 @@ fn load_fxsave(area: &mut FpuArea, image: &[u8; 512]) {
 
 /// The state of a vcpu that does not run. `ENODATA` if it has none.
 pub fn capture(dom: &Domain, v: &Vcpu, ctx: &mut VcpuGuestContext) -> Result<(), Errno> {
+    if dom.is_hvm() {
+        return Err(Errno::EOPNOTSUPP);
+    }
     if !v.initialised.load(Ordering::Acquire) {
         return Err(Errno::ENODATA);
     }

@@ -202,6 +202,11 @@ impl<'a> FrameTable<'a> {
             .map(|_| PageRef(mfn))
     }
 
+    /// A hypervisor page shown to a domain ([`FrameTable::share`])?
+    pub fn is_shared(&self, mfn: Mfn) -> bool {
+        self.get(mfn).is_some_and(|f| f.state().has(State::SHARED))
+    }
+
     /// Has the owner not yet given `mfn` up?
     pub fn is_allocated(&self, mfn: Mfn) -> bool {
         self.get(mfn)

@@ -59,7 +59,7 @@ fn check(c: &CreateDomain, machine_has_hvm: bool) -> Result<CreateParams, Errno>
     let known = if hvm.is_some() { CDF_HVM | CDF_HAP } else { 0 };
     let odd = c.flags & !known != 0 || c.iommu_opts != 0 || c.vmtrace_size != 0;
     let arch = hvm.is_none() && c.arch.emulation_flags != 0
-        || c.arch.emulation_flags & !(X86_EMU_ALL as u32) != 0
+        || c.arch.emulation_flags & !X86_EMU_ALL != 0
         || c.arch.misc_flags & !X86_MSR_RELAXED != 0;
     if odd || arch || c.grant_opts & !GRANT_VERSION_MASK != 0 {
         return Err(Errno::EINVAL);
@@ -67,7 +67,7 @@ fn check(c: &CreateDomain, machine_has_hvm: bool) -> Result<CreateParams, Errno>
     if let Some(emulation) = hvm {
         // There are nested page tables or nothing: no shadow ones.
         let paged = c.flags & CDF_HAP != 0 && machine_has_hvm;
-        if !paged || emulation != X86_EMU_LAPIC as u32 {
+        if !paged || emulation != X86_EMU_LAPIC {
             log::info!(
                 "createdomain: flags {:#x}, emulation {emulation:#x} not offered",
                 c.flags

@@ -8,6 +8,8 @@ use xen_abi::{Errno, Mfn};
 
 /// Most pages per `getpageframeinfo3`.
 const MAX_PAGE_INFO: u64 = 1024;
+/// Pages per MiB, as a shift.
+const MIB_SHIFT: u32 = 8;
 /// KiB per page, as a shift.
 const KIB_SHIFT: u32 = 2;
 
@@ -15,6 +17,9 @@ const KIB_SHIFT: u32 = 2;
 pub(super) fn max_mem(dom: &Domain, op: &Domctl) -> Outcome {
     let pages = op.max_mem().max_memkb >> KIB_SHIFT;
     dom.memory.lock().max_pages = pages.min(u64::from(u32::MAX));
+    if let Some(hvm) = &dom.hvm {
+        hvm.allow_tables_for(pages);
+    }
     Ok(Reply::Done)
 }
 
@@ -25,8 +30,12 @@ pub(super) fn page_frame_info<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) ->
         return Err(Errno::E2BIG.into());
     }
     for i in 0..info.num {
-        let mfn = Mfn(cx.read_nth(info.array, i)?);
-        cx.write_nth(info.array, i, &u64::from(type_of(cx.h, dom, mfn)))?;
+        let frame: u64 = cx.read_nth(info.array, i)?;
+        let ty = match domain::hvm::frame_of(cx.h, dom, frame) {
+            Ok(mfn) => type_of(cx.h, dom, mfn),
+            Err(_) => PFINFO_XTAB,
+        };
+        cx.write_nth(info.array, i, &u64::from(ty))?;
     }
     Ok(Reply::Done)
 }
@@ -56,9 +65,8 @@ fn type_of<H: Host>(h: &H, dom: &Domain, mfn: Mfn) -> u32 {
 
 /// `hypercall_init`.
 pub(super) fn hypercall_init<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outcome {
-    let mfn = Mfn(op.hypercall_init().gmfn.0);
-    let page = Paging::new(cx.h.frames(), cx.h).get_writable(mfn, dom.id)?;
-    let written = write_hypercall_page(cx.h, mfn);
+    let page = domain::hvm::get_writable(cx.h, dom, op.hypercall_init().gmfn.0)?;
+    let written = write_hypercall_page(cx.h, page.mfn());
     domain::put_writable(cx.h, page);
     written?;
     Ok(Reply::Done)
@@ -71,7 +79,14 @@ pub(super) fn shadow_op<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> O
     match s.op {
         SHADOW_OP_OFF => Ok(Reply::Done),
         SHADOW_OP_GET_ALLOCATION | SHADOW_OP_SET_ALLOCATION => {
-            s.mb = 0;
+            s.mb = match &dom.hvm {
+                Some(hvm) if s.op == SHADOW_OP_SET_ALLOCATION => {
+                    hvm.set_table_limit(u64::from(s.mb) << MIB_SHIFT);
+                    s.mb
+                }
+                Some(hvm) => hvm.p2m.lock().limit().div_ceil(1 << MIB_SHIFT),
+                None => 0,
+            };
             op.set_shadow_op(s);
             Ok(Reply::Data)
         }
@@ -84,9 +99,21 @@ pub(super) fn shadow_op<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> O
     }
 }
 
+/// `set_paging_mempool_size`: how much a hardware-assisted guest's nested page tables may take.
+pub(super) fn set_mempool(dom: &Domain, op: &Domctl) -> Outcome {
+    let Some(hvm) = &dom.hvm else {
+        return Err(Errno::EOPNOTSUPP.into());
+    };
+    hvm.set_table_limit(op.paging_mempool().size >> 12);
+    Ok(Reply::Done)
+}
+
 /// `get_paging_mempool_size`.
-pub(super) fn get_mempool(op: &mut Domctl) -> Outcome {
-    op.set_paging_mempool(PagingMempool { size: 0 });
+pub(super) fn get_mempool(dom: &Domain, op: &mut Domctl) -> Outcome {
+    let frames = dom.hvm.as_ref().map_or(0, |hvm| hvm.p2m.lock().limit());
+    op.set_paging_mempool(PagingMempool {
+        size: u64::from(frames) << 12,
+    });
     Ok(Reply::Data)
 }
 

@@ -277,7 +277,7 @@ fn check(p2m: &P2m, m: &Machine, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn any_changes_do_what_they_say_and_every_table_comes_back(
