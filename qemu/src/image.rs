@@ -10,8 +10,22 @@ use std::process::Command;
 /// UEFI firmware of Debian's package ovmf.
 pub const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
 
+/// How GRUB starts the hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// What Bochs's BIOS gets on with.
+    Multiboot1,
+    /// What our package's menu entries use.
+    Multiboot2,
+}
+
 /// GRUB's menu: serial console, one entry.
-fn grub_cfg(spec: &HostSpec) -> String {
+fn grub_cfg(spec: &HostSpec, protocol: Protocol) -> String {
+    let n = if protocol == Protocol::Multiboot2 {
+        "2"
+    } else {
+        ""
+    };
     format!(
         "insmod all_video
 serial --unit=0 --speed=115200
@@ -21,11 +35,11 @@ set timeout=1
 set default=0
 menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
     echo \"Loading Corten ...\"
-    multiboot2 /boot/corten placeholder {args}
+    multiboot{n} /boot/corten placeholder {args}
     echo \"Loading Linux ...\"
-    module2 /boot/vmlinuz placeholder root=/dev/ram0 {dom0}
+    module{n} /boot/vmlinuz placeholder root=/dev/ram0 {dom0}
     echo \"Loading initial ramdisk ...\"
-    module2 --nounzip /boot/initrd.img
+    module{n} --nounzip /boot/initrd.img
 }}
 ",
         args = spec.hypervisor_args,
@@ -34,20 +48,24 @@ menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
 }
 
 /// Makes (or finds unchanged) the image `target/<name>.iso` for `spec`.
-pub fn cdrom(name: &str, spec: &HostSpec) -> Result<PathBuf> {
+pub fn cdrom(name: &str, spec: &HostSpec, protocol: Protocol) -> Result<PathBuf> {
     let hypervisor = spec
         .hypervisor_file()?
         .context("an image without a hypervisor makes no sense")?;
-    let kernel = Kernel::debian()?;
+    let kernel = match &spec.kernel_root {
+        Some(root) => Kernel::below(root)?,
+        None => Kernel::debian()?,
+    };
+    let image = spec.kernel.as_ref().unwrap_or(&kernel.image);
     let tree = paths::target().join(format!("image/{name}"));
     let iso = paths::target().join(format!("{name}.iso"));
     let mut changed = !iso.exists();
     let read = |path: &Path| std::fs::read(path).context(path.display());
     for (data, to) in [
         (read(&hypervisor)?, "boot/corten"),
-        (read(&kernel.image)?, "boot/vmlinuz"),
+        (read(image)?, "boot/vmlinuz"),
         (initrd::dom0(spec, &kernel)?, "boot/initrd.img"),
-        (grub_cfg(spec).into_bytes(), "boot/grub/grub.cfg"),
+        (grub_cfg(spec, protocol).into_bytes(), "boot/grub/grub.cfg"),
     ] {
         changed |= copy_if_changed(&data, &tree.join(to), 0o644)?;
     }

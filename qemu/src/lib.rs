@@ -3,6 +3,7 @@
 //! [`machine::Machine`] is what a test talks to; [`host::HostSpec`] says what is booted. The command line is `bin/xtask.rs`.
 
 pub mod bench;
+pub mod bochs;
 pub mod check;
 pub mod cpio;
 pub mod debian;

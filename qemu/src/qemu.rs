@@ -1,6 +1,7 @@
 //! QEMU with its own CPU emulation (never KVM, which many build machines pretend to have) as a [`Machine`].
 
 use crate::host::{HostSpec, Mode};
+use crate::image::Protocol;
 use crate::kernel::Kernel;
 use crate::machine::{Machine, Serial};
 use crate::paths::Scratch;
@@ -184,7 +185,11 @@ impl Machine for Qemu {
             return Ok(());
         }
         if spec.through_grub {
-            self.boot = Some(Boot::Cdrom(image::cdrom("host", spec)?));
+            self.boot = Some(Boot::Cdrom(image::cdrom(
+                "host",
+                spec,
+                Protocol::Multiboot2,
+            )?));
             return Ok(());
         }
         let kernel = match &spec.kernel_root {

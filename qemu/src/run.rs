@@ -1,5 +1,6 @@
 //! `xtask run`: boots a host from command-line options, by hand or with a script.
 
+use crate::bochs::{self, Bochs};
 use crate::host::{HostSpec, Hypervisor, Mode};
 use crate::machine::Machine;
 use crate::qemu::{Hardware, Qemu};
@@ -24,6 +25,7 @@ qemu/run [options]           boots a host in QEMU; a shell in dom0 unless told o
   --dom0-args ARGS    adds to dom0's command line              --loglevel N    dom0's console log level (4)
   --cpu MODEL (qemu64,+svm,+npt)   --mem MIB (2048)   --smp N (2)   --machine q35|pc   --qemu PROGRAM
   --grub              through GRUB from a CD, as an installed host does    --uefi  the same with UEFI firmware
+  --bochs MODEL       in Bochs with this CPU model, through GRUB (corei7_skylake_x has VT-x); for --script and --cmd only
   --timeout SECONDS   for --script and --cmd (180)             -- ARGS         more arguments for QEMU
 ";
 
@@ -31,14 +33,22 @@ struct Options {
     spec: HostSpec,
     hardware: Hardware,
     timeout: Duration,
+    bochs: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            spec: HostSpec::default(),
+            hardware: Hardware::default(),
+            timeout: Duration::from_secs(180),
+            bochs: None,
+        }
+    }
 }
 
 fn parse(args: &[String]) -> Result<Options> {
-    let mut o = Options {
-        spec: HostSpec::default(),
-        hardware: Hardware::default(),
-        timeout: Duration::from_secs(180),
-    };
+    let mut o = Options::default();
     let mut commands = Vec::new();
     let mut args = args.iter();
     while let Some(option) = args.next() {
@@ -94,6 +104,7 @@ fn parse(args: &[String]) -> Result<Options> {
             "--smp" => o.hardware.cpus = value.parse()?,
             "--machine" => o.hardware.machine = value,
             "--qemu" => o.hardware.program = value,
+            "--bochs" => o.bochs = Some(value),
             "--timeout" => o.timeout = Duration::from_secs(value.parse()?),
             other => return Err(format!("{other}: unknown option; see --help").into()),
         }
@@ -134,12 +145,28 @@ pub fn main(args: &[String]) -> Result<i32> {
         .into());
     }
     let scripted = matches!(o.spec.mode, Mode::Script(_));
-    let mut machine = Qemu::new(o.hardware, scripted)?;
+    let mut machine: Box<dyn Machine> = match o.bochs {
+        Some(cpu) if scripted => {
+            let hardware = bochs::Hardware {
+                cpu,
+                memory: o.hardware.memory,
+                cpus: o.hardware.cpus,
+                extra: Vec::new(),
+            };
+            Box::new(Bochs::new(hardware, true)?)
+        }
+        Some(_) => return Err("--bochs: for --script and --cmd only".into()),
+        None => {
+            let mut machine = Qemu::new(o.hardware, scripted)?;
+            if !scripted {
+                machine.deploy(&o.spec)?;
+                machine.run_here()?;
+                return Ok(0);
+            }
+            Box::new(machine)
+        }
+    };
     machine.deploy(&o.spec)?;
-    if !scripted {
-        machine.run_here()?;
-        return Ok(0);
-    }
     let start = Instant::now();
     machine.run()?;
     let serial = machine.serial()?;

@@ -1,5 +1,6 @@
 //! [`Host`]: a booted machine whose dom0 takes commands. Which pair of hypervisor and tools it has is in its [`Builder`].
 
+use qemu::bochs::{self, Bochs};
 use qemu::host::{HostSpec, Hypervisor, Mode, Tools};
 use qemu::machine::Machine;
 use qemu::qemu::{Hardware, Qemu};
@@ -11,12 +12,15 @@ pub type Story = Result<()>;
 
 /// Longest that booting may take on a loaded two-core machine.
 const BOOT: Duration = Duration::from_secs(120);
+/// The same in Bochs.
+const SLOW_BOOT: Duration = Duration::from_secs(400);
 
 /// A host to be: hypervisor, tools, hardware.
 #[derive(Clone, Debug)]
 pub struct Builder {
     spec: HostSpec,
     hardware: Hardware,
+    bochs: Option<String>,
 }
 
 /// Corten with our tools.
@@ -27,6 +31,7 @@ pub fn corten() -> Builder {
             ..HostSpec::default()
         },
         hardware: Hardware::default(),
+        bochs: None,
     }
 }
 
@@ -74,6 +79,12 @@ impl Builder {
     /// QEMU's CPU model.
     pub fn cpu(mut self, model: &str) -> Self {
         self.hardware.cpu = model.into();
+        self
+    }
+
+    /// Bochs instead of QEMU, with this CPU model. Its memory and number of CPUs are as given; there are no devices.
+    pub fn bochs(mut self, model: &str) -> Self {
+        self.bochs = Some(model.into());
         self
     }
 
@@ -153,7 +164,18 @@ impl Builder {
     /// Switches the machine on without waiting for dom0.
     pub fn power_on(self) -> Result<Host> {
         let verbose = std::env::var_os("VERBOSE").is_some();
-        let mut machine = Qemu::new(self.hardware, verbose)?;
+        let mut machine: Box<dyn Machine> = match self.bochs {
+            None => Box::new(Qemu::new(self.hardware, verbose)?),
+            Some(cpu) => {
+                let hardware = bochs::Hardware {
+                    cpu,
+                    memory: self.hardware.memory,
+                    cpus: self.hardware.cpus,
+                    extra: Vec::new(),
+                };
+                Box::new(Bochs::new(hardware, verbose)?)
+            }
+        };
         machine.deploy(&self.spec)?;
         machine.run()?;
         Ok(Host::of(machine))
@@ -161,15 +183,16 @@ impl Builder {
 
     /// Boots until dom0 takes commands.
     pub fn boot(self) -> Result<Host> {
+        let slow = self.bochs.is_some();
         let mut host = self.power_on()?;
-        host.takes_commands(BOOT)?;
+        host.takes_commands(if slow { SLOW_BOOT } else { BOOT })?;
         Ok(host)
     }
 }
 
 /// A running host.
 pub struct Host {
-    machine: Qemu,
+    machine: Box<dyn Machine>,
     commands: u32,
     start: Instant,
 }
@@ -181,7 +204,7 @@ impl Host {
     }
 
     /// A machine that was just switched on.
-    pub(crate) fn of(machine: Qemu) -> Self {
+    pub(crate) fn of(machine: Box<dyn Machine>) -> Self {
         Self {
             machine,
             commands: 0,

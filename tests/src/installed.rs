@@ -133,7 +133,7 @@ impl Installed {
             machine.insert_disk(file);
         }
         machine.run()?;
-        Ok(Host::of(machine))
+        Ok(Host::of(Box::new(machine)))
     }
 
     /// Boots and logs in as root on the serial console; the host then takes commands.

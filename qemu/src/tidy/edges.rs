@@ -60,7 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "tools/xenconsoled",
         &["xen-abi", "xendev", "xenctrl", "xenstore"],
     ),
-    ("qemu", &[]),
+    ("qemu", &["loader"]),
     ("tests/guests", &["xen-abi"]),
     ("tests/bench", &["xen-abi", "xendev"]),
     (
