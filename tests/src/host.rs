@@ -13,7 +13,7 @@ pub type Story = Result<()>;
 /// Longest that booting may take on a loaded two-core machine.
 const BOOT: Duration = Duration::from_secs(120);
 /// The same in Bochs.
-const SLOW_BOOT: Duration = Duration::from_secs(400);
+const SLOW_BOOT: Duration = Duration::from_secs(600);
 
 /// A host to be: hypervisor, tools, hardware.
 #[derive(Clone, Debug)]
