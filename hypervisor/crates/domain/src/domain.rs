@@ -184,15 +184,7 @@ impl Domain {
         let vcpus = (0..p.max_vcpus)
             .map(|i| Vcpu::new(p.id, VcpuId(i), pause_count.clone()))
             .collect();
-        let hvm = match p.hvm {
-            Some(emulation) => Some(Box::new(Hvm::new(h, emulation)?)),
-            None => None,
-        };
-        let shared_info = alloc_shared_page(h, p.id, false).inspect_err(|_| {
-            if let Some(hvm) = &hvm {
-                hvm.close(h);
-            }
-        })?;
+        let (hvm, shared_info) = Self::new_pages(h, p)?;
         let dom = Domain {
             id: p.id,
             privileged: p.privileged,
@@ -241,6 +233,20 @@ impl Domain {
             v.info.set(shared_info, v.id.0 as usize * 64);
         }
         Ok(Arc::new(dom))
+    }
+
+    /// The pages a domain starts with: its p2m's root, if it has one, and the shared info page.
+    fn new_pages<H: Host>(h: &H, p: &CreateParams) -> Result<(Option<Box<Hvm>>, Mfn), Errno> {
+        let hvm = match p.hvm {
+            Some(emulation) => Some(Box::new(Hvm::new(h, emulation)?)),
+            None => None,
+        };
+        let shared_info = alloc_shared_page(h, p.id, false).inspect_err(|_| {
+            if let Some(hvm) = &hvm {
+                hvm.close(h);
+            }
+        })?;
+        Ok((hvm, shared_info))
     }
 
     /// Vcpu number `id`.

@@ -157,21 +157,7 @@ impl Model {
 
 fn step(p2m: &mut P2m, m: &Machine, model: &mut Model, op: &Op) {
     match *op {
-        Op::Map(gfn, order, mfn, kind) => {
-            let mask = (1u64 << order) - 1;
-            let bad = !matches!(order, 0 | 9 | 18)
-                || (gfn | mfn) & mask != 0
-                || gfn.checked_add(1 << order).is_none_or(|e| e > 1 << 36);
-            match p2m.map(m, gfn, order, Mfn(mfn), kind) {
-                Ok(()) => {
-                    assert!(!bad && model.is_free(gfn, order));
-                    model.0.insert(gfn, (order, mfn, kind));
-                }
-                Err(EINVAL) => assert!(bad),
-                Err(EEXIST) => assert!(!model.is_free(gfn, order)),
-                Err(e) => assert_eq!(e, ENOMEM),
-            }
-        }
+        Op::Map(gfn, order, mfn, kind) => map(p2m, m, model, gfn, order, mfn, kind),
         Op::Unmap(gfn) => match p2m.unmap(m, gfn) {
             Ok((e, flush)) => {
                 assert_eq!(flush, Flush::Needed);
@@ -203,26 +189,7 @@ fn step(p2m: &mut P2m, m: &Machine, model: &mut Model, op: &Op) {
                 partly_split(p2m, m, model, gfn);
             }
         },
-        Op::Merge(gfn, order) => {
-            let before = model.lookup(gfn);
-            match p2m.merge(m, gfn, order) {
-                Ok(Flush::No) => assert!(before.unwrap().order >= order),
-                Ok(Flush::Needed) => {
-                    let first = gfn >> order << order;
-                    let (_, _, mfn, kind) = model.leaf(first).unwrap();
-                    for i in 0..512u64 {
-                        let at = i << (order - 9);
-                        assert_eq!(
-                            model.0.remove(&(first + at)),
-                            Some((order - 9, mfn + at, kind))
-                        );
-                    }
-                    assert_eq!(mfn & ((1 << order) - 1), 0);
-                    model.0.insert(first, (order, mfn, kind));
-                }
-                Err(e) => assert!([EINVAL, ENOENT, EBUSY].contains(&e)),
-            }
-        }
+        Op::Merge(gfn, order) => merge(p2m, m, model, gfn, order),
         Op::Change(gfn, kind) => match p2m.change_kind(m, gfn, kind) {
             Ok((first, order, flush)) => {
                 let (f, o, mfn, old) = model.leaf(gfn).unwrap();
@@ -247,6 +214,43 @@ fn step(p2m: &mut P2m, m: &Machine, model: &mut Model, op: &Op) {
             }
         },
         Op::Flush => free_list(m, &mut p2m.take_retired()),
+    }
+}
+
+fn map(p2m: &mut P2m, m: &Machine, model: &mut Model, gfn: u64, order: u32, mfn: u64, kind: Kind) {
+    let mask = (1u64 << order) - 1;
+    let bad = !matches!(order, 0 | 9 | 18)
+        || (gfn | mfn) & mask != 0
+        || gfn.checked_add(1 << order).is_none_or(|e| e > 1 << 36);
+    match p2m.map(m, gfn, order, Mfn(mfn), kind) {
+        Ok(()) => {
+            assert!(!bad && model.is_free(gfn, order));
+            model.0.insert(gfn, (order, mfn, kind));
+        }
+        Err(EINVAL) => assert!(bad),
+        Err(EEXIST) => assert!(!model.is_free(gfn, order)),
+        Err(e) => assert_eq!(e, ENOMEM),
+    }
+}
+
+fn merge(p2m: &mut P2m, m: &Machine, model: &mut Model, gfn: u64, order: u32) {
+    let before = model.lookup(gfn);
+    match p2m.merge(m, gfn, order) {
+        Ok(Flush::No) => assert!(before.unwrap().order >= order),
+        Ok(Flush::Needed) => {
+            let first = gfn >> order << order;
+            let (_, _, mfn, kind) = model.leaf(first).unwrap();
+            for i in 0..512u64 {
+                let at = i << (order - 9);
+                assert_eq!(
+                    model.0.remove(&(first + at)),
+                    Some((order - 9, mfn + at, kind))
+                );
+            }
+            assert_eq!(mfn & ((1 << order) - 1), 0);
+            model.0.insert(first, (order, mfn, kind));
+        }
+        Err(e) => assert!([EINVAL, ENOENT, EBUSY].contains(&e)),
     }
 }
 
