@@ -39,7 +39,8 @@ pub fn answer(v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
     r
 }
 
-fn hypervisor_leaf(leaf: u32, sub: u32) -> [u32; 4] {
+/// The hypervisor's own leaves, by their number after the first.
+pub fn hypervisor_leaf(leaf: u32, sub: u32) -> [u32; 4] {
     match leaf {
         // "XenVMMXenVMM": the signature of the ABI, which guests look for.
         0 => [LAST, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e],

@@ -7,6 +7,8 @@ use crate::arch::x86::entry::{cpuinfo, uaccess};
 use crate::arch::x86::irq::{ioapic, pci};
 use crate::arch::x86::mm;
 use crate::arch::x86::pv::{context, emulate};
+use crate::arch::x86::svm;
+use crate::hvm::memory;
 use crate::{acpi, console, guest_time, percpu, power, schedule, smp, time, timers, tlb};
 use ::mm::{FrameTable, Heap, Kind, LastRef, MmioAccess};
 use alloc::collections::VecDeque;
@@ -221,11 +223,17 @@ impl Host for Machine {
     }
     #[inline]
     fn copy_from_guest(&self, buf: &mut [u8], gva: u64) -> Result<(), Fault> {
-        uaccess::copy_from_guest(buf, gva)
+        match hardware_guest() {
+            true => memory::copy_from_guest(buf, gva),
+            false => uaccess::copy_from_guest(buf, gva),
+        }
     }
     #[inline]
     fn copy_to_guest(&self, gva: u64, buf: &[u8]) -> Result<(), Fault> {
-        uaccess::copy_to_guest(gva, buf)
+        match hardware_guest() {
+            true => memory::copy_to_guest(gva, buf),
+            false => uaccess::copy_to_guest(gva, buf),
+        }
     }
     fn now_ns(&self) -> u64 {
         time::now_ns()
@@ -250,7 +258,7 @@ impl Host for Machine {
             max_mfn: mm::max_mfn().0,
             tsc_mul: scale.mul,
             tsc_shift: scale.shift,
-            hvm: false,
+            hvm: svm::available(),
             hw_cap: hw_caps(),
         }
     }
@@ -407,6 +415,12 @@ fn ram_pages() -> u64 {
     let regions = crate::arch::x86::boot::info().memory.regions();
     let ram = regions.iter().filter(|r| r.kind == RegionKind::Ram);
     ram.map(|r| (r.end - r.start) >> 12).sum()
+}
+
+/// Is the vcpu that is loaded on this CPU a hardware-virtualised one?
+#[inline]
+fn hardware_guest() -> bool {
+    cpuinfo::current().is_some_and(|(_, v)| v.hvm.is_some())
 }
 
 fn is_current(v: &Vcpu) -> bool {

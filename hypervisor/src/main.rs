@@ -18,6 +18,8 @@ mod dom0;
 #[cfg(target_os = "none")]
 mod dom0_screen;
 #[cfg(target_os = "none")]
+mod exit;
+#[cfg(target_os = "none")]
 mod guest_console;
 #[cfg(target_os = "none")]
 mod guest_cpuid;
@@ -27,6 +29,8 @@ mod guest_irq;
 mod guest_time;
 #[cfg(target_os = "none")]
 mod host;
+#[cfg(target_os = "none")]
+mod hvm;
 #[cfg(target_os = "none")]
 mod ldt;
 #[cfg(target_os = "none")]

@@ -8,6 +8,7 @@ use crate::arch::x86::entry::cpuinfo::current;
 use crate::arch::x86::irq::vectors;
 use crate::arch::x86::mm;
 use crate::arch::x86::pv::{self, context};
+use crate::arch::x86::svm;
 use crate::host::HOST;
 use crate::percpu::{self, MAX_CPUS};
 use crate::{smp, time, timers};
@@ -353,7 +354,7 @@ fn may_stay(v: &Vcpu, cpu: u32) -> bool {
 /// to find it parked.
 fn unload(dom: &Arc<Domain>, v: &Vcpu, parked: Option<sched::Entity>, now: u64) {
     let cpu = percpu::cpu_id();
-    context::save(v);
+    take_off(v);
     let flags = v.flags.load(Ordering::SeqCst);
     let state = match flags {
         f if f & PF_DOWN != 0 => 3,
@@ -375,6 +376,22 @@ fn unload(dom: &Arc<Domain>, v: &Vcpu, parked: Option<sched::Entity>, now: u64) 
     // Dropping may free the domain, so it is taken out first.
     let old = unsafe { (*LOADED.0.get())[cpu as usize % MAX_CPUS].take() };
     drop(old);
+}
+
+/// Takes a vcpu's state off this CPU.
+fn take_off(v: &Vcpu) {
+    match v.hvm {
+        Some(_) => svm::state::save(v),
+        None => context::save(v),
+    }
+}
+
+/// Puts a vcpu's state onto this CPU.
+fn put_on(dom: &'static Arc<Domain>, v: &'static Vcpu) {
+    match v.hvm {
+        Some(_) => svm::state::load(dom, v),
+        None => context::load(dom, v),
+    }
 }
 
 /// Loads the hypervisor's own root: no guest's page tables are in use on this CPU afterwards.
@@ -410,10 +427,12 @@ fn load(cpu: u32, key: Key, now: u64) -> bool {
         kick(v);
         return false;
     }
-    crate::tlb::guest_here();
+    if v.hvm.is_none() {
+        crate::tlb::guest_here();
+    }
     dom.dirty_cpus.fetch_or(1 << cpu, Ordering::AcqRel);
     set_runstate(v, 0, now);
-    context::load(dom, v);
+    put_on(dom, v);
     crate::guest_time::arrive(dom, v);
     true
 }

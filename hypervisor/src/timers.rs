@@ -5,7 +5,7 @@
 
 use crate::host::HOST;
 use crate::percpu::{self, MAX_CPUS};
-use crate::{schedule, time};
+use crate::{hvm, schedule, time};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use domain::{Host, Mutex, Vcpu};
@@ -34,7 +34,9 @@ fn next_deadline(v: &Vcpu) -> Option<u64> {
     } else {
         v.periodic_next_ns.load(Ordering::Relaxed)
     };
+    let apic = v.hvm.as_ref().map_or(0, |h| hvm::events::timer_deadline(h));
     [
+        apic,
         v.timer_ns.load(Ordering::Relaxed),
         periodic,
         v.poll_deadline_ns.load(Ordering::Relaxed),
@@ -140,6 +142,9 @@ fn expire(dom: &domain::Domain, v: &Vcpu, now: u64) {
             .compare_exchange(poll, 0, Ordering::Relaxed, Ordering::Relaxed);
         domain::end_poll(dom, v);
         domain::wake_vcpu(&HOST, v);
+    }
+    if let Some(hvm) = &v.hvm {
+        hvm::events::expire_timer(v, hvm);
     }
     if tick {
         domain::send_vcpu_virq(&HOST, dom, v.id, VIRQ_TIMER);

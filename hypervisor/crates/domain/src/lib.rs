@@ -14,8 +14,10 @@ extern crate alloc;
 mod cpuid;
 mod domain;
 mod events;
+mod guest_walk;
 mod host;
 pub mod hvm;
+pub mod hvm_vcpu;
 mod lifecycle;
 mod lock;
 mod memory;
@@ -34,10 +36,12 @@ pub use events::wake_vcpu;
 pub use events::{
     DomEvents, deliver, end_poll, notify_port, send_global_virq, send_pirq, send_vcpu_virq,
 };
+pub use guest_walk::Paging as GuestPaging;
 pub use host::{
     CpuMask, EfiInfo, EfiRegion, Fault, Host, HostInfo, IrqControl, MsiSource, SegmentBase,
 };
 pub use hvm::Hvm;
+pub use hvm_vcpu::HvmVcpu;
 pub use lifecycle::{
     after_close, crash, drop_fifo, kill_step, pause, pause_vcpu, shutdown, unpause, unpause_vcpu,
     wait_paused,

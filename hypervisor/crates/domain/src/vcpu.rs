@@ -1,7 +1,8 @@
 //! A virtual CPU: [`Vcpu`]. Scheduling flags and guest-visible areas are atomics; the PV register state sits
 //! in [`PvVcpu`] behind a lock that only its own CPU and the toolstack (while it is paused) take.
-use crate::Mutex;
+use crate::{HvmVcpu, Mutex};
 use crate::pv::PvVcpu;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use xen_abi::{DomId, Mfn, VcpuId};
@@ -124,6 +125,8 @@ pub struct Vcpu {
     pub user_l4: AtomicU64,
     /// Everything else of the PV architecture state.
     pub pv: Mutex<PvVcpu>,
+    /// The state of a hardware-virtualised vcpu; `None`: it is a PV one.
+    pub hvm: Option<Box<HvmVcpu>>,
 }
 
 impl Vcpu {
@@ -161,6 +164,15 @@ impl Vcpu {
             kernel_l4: AtomicU64::new(0),
             user_l4: AtomicU64::new(0),
             pv: Mutex::new(PvVcpu::new()),
+            hvm: None,
+        }
+    }
+
+    /// The same, hardware-virtualised.
+    pub fn new_hvm(dom: DomId, id: VcpuId, dom_pause_count: Arc<AtomicU32>) -> Vcpu {
+        Vcpu {
+            hvm: Some(Box::new(HvmVcpu::new(id.0))),
+            ..Vcpu::new(dom, id, dom_pause_count)
         }
     }
 

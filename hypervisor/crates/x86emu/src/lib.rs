@@ -3,6 +3,7 @@
 //! * [`decode_priv`]: what a PV kernel may not execute in ring 3 ([`PrivOp`]): port I/O, control registers, MSRs.
 //! * [`decode_mem_write`]: a write that faulted ([`MemOp`]), for read-only page tables: what value it would store, and
 //!   what it does to registers and flags.
+//! * [`decode_mem_read`]: a read of a device's register in memory ([`MemRead`]).
 //!
 //! Registers are reached through [`Cpu`]. Nothing here knows of domains, faults or guest memory.
 #![no_std]
@@ -13,6 +14,7 @@
 extern crate std;
 
 mod alu;
+mod memread;
 mod memwrite;
 mod opening;
 mod operand;
@@ -20,6 +22,7 @@ mod privop;
 #[cfg(test)]
 mod tests;
 
+pub use memread::{MemRead, decode_mem_read};
 pub use memwrite::{MemOp, decode_mem_write};
 pub use operand::{Ea, Gpr, RegMem, Segment, Width};
 pub use privop::{Port, PrivOp, decode_priv};

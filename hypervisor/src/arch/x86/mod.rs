@@ -6,3 +6,4 @@ pub mod entry;
 pub mod irq;
 pub mod mm;
 pub mod pv;
+pub mod svm;

@@ -10,6 +10,8 @@ struct Table(UnsafeCell<[[u64; 2]; 256]>);
 unsafe impl Sync for Table {}
 
 static IDT: Table = Table(UnsafeCell::new([[0; 2]; 256]));
+/// The same without interrupt stacks, for while a hardware guest's task register is loaded.
+static PLAIN: Table = Table(UnsafeCell::new([[0; 2]; 256]));
 
 /// A 64-bit interrupt gate (type 14) to `handler`.
 fn gate(handler: u64, selector: u16, ist: u8, dpl: u8) -> [u64; 2] {
@@ -39,16 +41,26 @@ pub unsafe fn set_all(stubs: u64, stride: u64, selector: u16) {
         let dpl = if matches!(vector, 3 | 4 | 0x80) { 3 } else { 0 };
         // SAFETY: in bounds; alone on this table (the caller's promise).
         unsafe {
-            (*IDT.0.get())[vector as usize] = gate(stubs + vector * stride, selector, ist, dpl)
+            (*IDT.0.get())[vector as usize] = gate(stubs + vector * stride, selector, ist, dpl);
+            (*PLAIN.0.get())[vector as usize] = gate(stubs + vector * stride, selector, 0, dpl);
         };
     }
 }
 
 /// Loads the table on the running CPU.
 pub fn load() {
+    load_table(&IDT);
+}
+
+/// Loads the table that asks nothing of the task register. Without PV guests on the CPU nothing needs interrupt stacks.
+pub fn load_without_stacks() {
+    load_table(&PLAIN);
+}
+
+fn load_table(table: &'static Table) {
     #[repr(C, packed)]
     struct Idtr(u16, u64);
-    let idtr = Idtr(4095, IDT.0.get() as u64);
+    let idtr = Idtr(4095, table.0.get() as u64);
     // SAFETY: the table is static; not-present gates fault like any other exception.
     unsafe { asm!("lidt [{}]", in(reg) &idtr, options(readonly, nostack, preserves_flags)) };
 }

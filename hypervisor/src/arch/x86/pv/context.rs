@@ -77,7 +77,8 @@ fn set_xcr0(value: u64) {
     };
 }
 
-fn save_fpu(area: &mut FpuArea, xcr0: u64) {
+/// Saves the FPU's state, of a vcpu with this XCR0.
+pub fn save_fpu(area: &mut FpuArea, xcr0: u64) {
     set_ts(false);
     let p = area.0.as_mut_ptr();
     if features().xsave {
@@ -108,7 +109,8 @@ fn forget_fpu_pointers() {
     }
 }
 
-fn load_fpu(area: &FpuArea, xcr0: u64) {
+/// Loads the FPU's state and XCR0.
+pub fn load_fpu(area: &FpuArea, xcr0: u64) {
     set_ts(false);
     forget_fpu_pointers();
     let p = area.0.as_ptr();

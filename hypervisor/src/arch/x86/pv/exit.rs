@@ -21,6 +21,13 @@ pub fn to_guest() {
         if schedule::wanted() {
             schedule::run();
         }
+        if let (dom, v) = guest()
+            && v.hvm.is_some()
+        {
+            // Hardware guests have a loop of their own, which ends when somebody else may run.
+            crate::hvm::run(dom, v);
+            continue;
+        }
         let regs = &mut info().regs;
         // SAFETY: `upcall` is valid while a vcpu is loaded, see `bounce::events_masked`.
         let word = unsafe { (*info().upcall).load(Ordering::Acquire) };

@@ -1,0 +1,233 @@
+//! What ended a run, from the VMCB's words to [`GuestExit`], and what the loop asks of the vcpu ([`VirtualCpu`]).
+
+use super::Svm;
+use super::vmcb::field;
+use crate::exit::{Access, GuestExit, PortAccess};
+use crate::hvm::{Event, Reg, VirtualCpu};
+use domain::hvm_vcpu::{Seg, Segment};
+
+const VALID: u64 = 1 << 31;
+const ERROR_VALID: u64 = 1 << 11;
+/// Types of events (APM vol. 2, 15.20).
+const TYPE_INTERRUPT: u64 = 0;
+const TYPE_NMI: u64 = 2;
+const TYPE_EXCEPTION: u64 = 3;
+/// Intercepts of VINTR and IRET in the first word of them.
+const INTERCEPT_VINTR: u32 = 1 << 4;
+const INTERCEPT_IRET: u32 = 1 << 20;
+/// Fields of INT_CTL.
+const V_TPR: u32 = 0xf;
+const V_IRQ: u32 = 1 << 8;
+const V_PRIO_SHIFT: u32 = 16;
+const V_PRIO: u32 = 0xf << V_PRIO_SHIFT;
+
+fn offset(reg: Reg) -> usize {
+    match reg {
+        Reg::Rip => field::RIP,
+        Reg::Rsp => field::RSP,
+        Reg::Rflags => field::RFLAGS,
+        Reg::Cr0 => field::CR0,
+        Reg::Cr2 => field::CR2,
+        Reg::Cr3 => field::CR3,
+        Reg::Cr4 => field::CR4,
+        Reg::Efer => field::EFER,
+        Reg::Pat => field::PAT,
+        Reg::TscOffset => field::TSC_OFFSET,
+    }
+}
+
+impl Svm {
+    fn change_intercepts(&mut self, bits: u32, on: bool) {
+        let old: u32 = self.vmcb.get(field::INTERCEPT_MISC1);
+        let new = if on { old | bits } else { old & !bits };
+        self.vmcb.set(field::INTERCEPT_MISC1, new);
+    }
+
+    fn decode(&mut self) -> GuestExit {
+        let (code, info1) = (
+            self.vmcb.get64(field::EXIT_CODE),
+            self.vmcb.get64(field::EXIT_INFO1),
+        );
+        match code {
+            0x40..=0x5f => GuestExit::Exception((code - 0x40) as u8, info1 as u32),
+            0x60 => GuestExit::Interrupt,
+            0x61..=0x63 => GuestExit::NonMaskable,
+            0x64 => GuestExit::InterruptWindow,
+            0x6f => GuestExit::Refused,
+            0x72 => GuestExit::Cpuid,
+            0x74 => GuestExit::NmiWindow,
+            0x76 | 0x89 => GuestExit::CacheFlush,
+            0x78 => GuestExit::Hlt,
+            0x7b => GuestExit::Port(self.port_access(info1)),
+            0x7c if info1 & 1 != 0 => GuestExit::WriteMsr,
+            0x7c => GuestExit::ReadMsr,
+            0x7f => GuestExit::TripleFault,
+            0x81 => GuestExit::Hypercall,
+            0x8d => GuestExit::Xsetbv,
+            0x7a | 0x80 | 0x82..=0x86 | 0x8a | 0x8b => GuestExit::Undefined,
+            0x400 => GuestExit::Memory(Access {
+                gpa: self.vmcb.get(field::EXIT_INFO2),
+                present: info1 & 1 != 0,
+                write: info1 & 1 << 1 != 0,
+                fetch: info1 & 1 << 4 != 0,
+                table_walk: info1 & 1 << 33 != 0,
+            }),
+            other => GuestExit::Failed(other),
+        }
+    }
+
+    fn port_access(&self, info: u64) -> PortAccess {
+        PortAccess {
+            port: (info >> 16) as u16,
+            size: match info >> 4 & 7 {
+                1 => 1,
+                2 => 2,
+                _ => 4,
+            },
+            read: info & 1 != 0,
+            string: info & 1 << 2 != 0,
+            length: self
+                .vmcb
+                .get64(field::EXIT_INFO2)
+                .wrapping_sub(self.vmcb.get(field::RIP)),
+        }
+    }
+
+    /// An event whose delivery the exit interrupted is delivered again; software interrupts are, by their instruction.
+    fn keep_interrupted_event(&mut self) {
+        let was = self.vmcb.get64(field::EXIT_INT_INFO);
+        let again = was & VALID != 0
+            && match was >> 8 & 7 {
+                TYPE_INTERRUPT | TYPE_NMI => true,
+                TYPE_EXCEPTION => !matches!(was as u8, 3 | 4),
+                _ => false,
+            };
+        self.vmcb
+            .set(field::EVENT_INJ, if again { was } else { 0 });
+    }
+
+    fn waiting_exception(&self) -> Option<u8> {
+        let event = self.vmcb.get64(field::EVENT_INJ);
+        (event & VALID != 0 && event >> 8 & 7 == TYPE_EXCEPTION).then_some(event as u8)
+    }
+}
+
+/// Contributory exceptions and #PF (SDM vol. 3, table 6-5).
+fn contributory(vector: u8) -> bool {
+    matches!(vector, 0 | 10..=13)
+}
+
+/// What a second exception during the delivery of a first one makes; `None`: shutdown.
+fn combined(first: Option<u8>, event: Event) -> Option<Event> {
+    let vector = match event {
+        Event::Exception(vector, _) => vector,
+        Event::PageFault(..) => 14,
+        _ => return Some(event),
+    };
+    match first {
+        Some(8) => None,
+        Some(14) if contributory(vector) || vector == 14 => Some(Event::Exception(8, Some(0))),
+        Some(first) if contributory(first) && contributory(vector) => {
+            Some(Event::Exception(8, Some(0)))
+        }
+        _ => Some(event),
+    }
+}
+
+impl VirtualCpu for Svm {
+    #[inline]
+    fn reg(&self, reg: Reg) -> u64 {
+        self.vmcb.get(offset(reg))
+    }
+    fn set_reg(&mut self, reg: Reg, value: u64) {
+        let svme = if reg == Reg::Efer { 1 << 12 } else { 0 };
+        self.vmcb.set(offset(reg), value | svme);
+    }
+    fn segment(&self, seg: Seg) -> Segment {
+        if matches!(seg, Seg::Fs | Seg::Gs | Seg::Tr | Seg::Ldtr) {
+            // These stay in the CPU between runs.
+            super::vmsave(self.vmcb.pa);
+        }
+        self.vmcb.segment(seg)
+    }
+    fn cpl(&self) -> u8 {
+        self.vmcb.get(field::CPL)
+    }
+    #[inline]
+    fn retire(&mut self, length: u64) {
+        let rip = self.vmcb.get64(field::RIP).wrapping_add(length);
+        let rip = if self.long_mode() {
+            rip
+        } else {
+            rip & 0xffff_ffff
+        };
+        self.vmcb.set(field::RIP, rip);
+        self.vmcb.set(field::INT_SHADOW, 0u64);
+    }
+    fn inject(&mut self, event: Event) {
+        let first = self.waiting_exception();
+        let code = |vector: u8, kind: u64, error: Option<u32>| {
+            let error = error.map_or(0, |e| ERROR_VALID | u64::from(e) << 32);
+            VALID | u64::from(vector) | kind << 8 | error
+        };
+        let word = match combined(first, event) {
+            Some(Event::Interrupt(vector)) => code(vector, TYPE_INTERRUPT, None),
+            Some(Event::Nmi) => code(2, TYPE_NMI, None),
+            Some(Event::Exception(vector, error)) => code(vector, TYPE_EXCEPTION, error),
+            Some(Event::PageFault(error, address)) => {
+                self.vmcb.set(field::CR2, address);
+                code(14, TYPE_EXCEPTION, Some(error))
+            }
+            None => return crate::hvm::crash(self, "triple fault"),
+        };
+        self.vmcb.set(field::EVENT_INJ, word);
+    }
+    #[inline]
+    fn has_event(&self) -> bool {
+        self.vmcb.get64(field::EVENT_INJ) & VALID != 0
+    }
+    #[inline]
+    fn in_shadow(&self) -> bool {
+        self.vmcb.get64(field::INT_SHADOW) & 1 != 0
+    }
+    fn nmi_masked(&self) -> bool {
+        self.vmcb.get::<u32>(field::INTERCEPT_MISC1) & INTERCEPT_IRET != 0
+    }
+    fn want_window(&mut self, class: Option<u8>) {
+        let ctl: u32 = self.vmcb.get(field::INT_CTL);
+        let new = match class {
+            Some(class) => ctl & !V_PRIO | V_IRQ | u32::from(class & 15) << V_PRIO_SHIFT,
+            None => ctl & !(V_IRQ | V_PRIO),
+        };
+        if new != ctl {
+            self.vmcb.set(field::INT_CTL, new);
+            self.change_intercepts(INTERCEPT_VINTR, class.is_some());
+        }
+    }
+    fn want_nmi_window(&mut self) {
+        self.change_intercepts(INTERCEPT_IRET, true);
+    }
+    #[inline]
+    fn task_priority(&self) -> u8 {
+        (self.vmcb.get::<u32>(field::INT_CTL) & V_TPR) as u8
+    }
+    fn set_task_priority(&mut self, class: u8) {
+        let ctl: u32 = self.vmcb.get(field::INT_CTL);
+        self.vmcb
+            .set(field::INT_CTL, ctl & !V_TPR | u32::from(class & 15));
+    }
+    fn flush(&mut self) {
+        let (_, v) = crate::arch::x86::pv::guest();
+        self.choose_asid(crate::hvm::vcpu(v), true);
+    }
+    #[inline]
+    fn enter(&mut self) -> GuestExit {
+        self.run();
+        self.keep_interrupted_event();
+        let exit = self.decode();
+        if exit == GuestExit::NmiWindow {
+            self.change_intercepts(INTERCEPT_IRET, false);
+        }
+        exit
+    }
+}

@@ -1,0 +1,75 @@
+//! The local APICs of a hardware guest's vcpus: register accesses ([`effect`]) and messages between them ([`send`]).
+
+use super::events::now;
+use crate::host::HOST;
+use crate::timers;
+use core::sync::atomic::Ordering;
+use domain::{Domain, Host, HvmVcpu, PF_DOWN, Vcpu};
+use vdev::vlapic::{Action, Effect, Ipi};
+
+/// Does what a register write asks for. The lock of the writer's APIC is free.
+pub fn effect(dom: &Domain, v: &Vcpu, effect: Effect) {
+    match effect {
+        // There is no IO-APIC to be told.
+        Effect::None | Effect::EoiBroadcast(_) => {}
+        Effect::Timer => timers::changed(v),
+        Effect::Send(ipi) => send(dom, v, &ipi),
+    }
+}
+
+fn send(dom: &Domain, sender: &Vcpu, ipi: &Ipi) {
+    for v in dom.vcpus.iter() {
+        let Some(hvm) = &v.hvm else { continue };
+        if !hvm.lapic.lock().is_addressed(ipi, sender.id.0 * 2) {
+            continue;
+        }
+        deliver(v, hvm, ipi.action);
+        if matches!(ipi.action, Action::Lowest(_)) {
+            return;
+        }
+    }
+}
+
+fn deliver(v: &Vcpu, hvm: &HvmVcpu, action: Action) {
+    match action {
+        Action::Fixed(vector) | Action::Lowest(vector) => {
+            if hvm.lapic.lock().raise(vector, false) {
+                domain::wake_vcpu(&HOST, v);
+            }
+        }
+        Action::Nmi => {
+            v.nmi_pending.store(true, Ordering::Release);
+            domain::wake_vcpu(&HOST, v);
+        }
+        Action::Init => {
+            // From now on it waits for a start-up message.
+            v.set_flags(PF_DOWN);
+            HOST.preempt(v);
+            hvm.lapic.lock().init();
+        }
+        Action::Startup(page) => start_up(v, hvm, page),
+    }
+}
+
+/// A start-up message: a vcpu that is down starts in real mode.
+fn start_up(v: &Vcpu, hvm: &HvmVcpu, page: u8) {
+    if !v.is_down() {
+        return;
+    }
+    HOST.wait_descheduled(v);
+    hvm.state.lock().start_at_page(page);
+    v.initialised.store(true, Ordering::Release);
+    v.clear_flags(PF_DOWN);
+    HOST.kick(v);
+}
+
+/// Reads the MMIO page.
+pub fn read(hvm: &HvmVcpu, offset: u16, size: u8) -> u32 {
+    hvm.lapic.lock().mmio_read(offset, size, now())
+}
+
+/// Writes the MMIO page.
+pub fn write(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, offset: u16, size: u8, value: u32) {
+    let what = hvm.lapic.lock().mmio_write(offset, size, value, now());
+    effect(dom, v, what);
+}

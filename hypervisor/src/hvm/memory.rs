@@ -1,0 +1,76 @@
+//! The loaded hardware guest's memory by its own virtual addresses: translated by its tables and its physmap, page by page.
+
+use super::{cpu, p2m};
+use crate::arch::x86::pv;
+use crate::host::HOST;
+use core::sync::atomic::Ordering;
+use domain::{Domain, Fault, GuestPaging, Host};
+use xen_abi::Mfn;
+
+/// Reads an entry of a guest's page table.
+fn entry(dom: &Domain, gpa: u64, bytes: u32) -> Option<u64> {
+    let (mfn, offset) = (p2m::frame(dom, gpa >> 12, false)?, gpa as usize & 0xfff);
+    match bytes {
+        8 => Some(HOST.shared_u64(mfn, offset)?.load(Ordering::Acquire)),
+        _ => Some(HOST.shared_u32(mfn, offset)?.load(Ordering::Acquire).into()),
+    }
+}
+
+/// The frame behind `gva`.
+fn frame(paging: &GuestPaging, gva: u64, write: bool) -> Result<Mfn, Fault> {
+    let (dom, _) = pv::guest();
+    let gpa = paging.walk(gva, write, |at, bytes| entry(dom, at, bytes))?;
+    p2m::frame(dom, gpa >> 12, write).ok_or(Fault)
+}
+
+/// Calls `f` for each page of `[gva, gva + len)`: frame, offset in it, first byte and length of the part.
+fn pages(
+    gva: u64,
+    len: usize,
+    write: bool,
+    mut f: impl FnMut(Mfn, usize, usize, usize) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let paging = super::VirtualCpu::paging(&cpu());
+    let mut done = 0;
+    while done < len {
+        let at = gva.checked_add(done as u64).ok_or(Fault)?;
+        let offset = at as usize & 0xfff;
+        let part = (4096 - offset).min(len - done);
+        f(frame(&paging, at, write)?, offset, done, part)?;
+        done += part;
+    }
+    Ok(())
+}
+
+/// Reads the loaded guest's memory; may leave `buf` partly written on a fault.
+pub fn copy_from_guest(buf: &mut [u8], gva: u64) -> Result<(), Fault> {
+    pages(gva, buf.len(), false, |mfn, offset, first, len| {
+        let part = buf.get_mut(first..first + len).ok_or(Fault)?;
+        HOST.read_frame(mfn, offset, part)
+    })
+}
+
+/// Writes the loaded guest's memory; may leave the target partly written on a fault.
+pub fn copy_to_guest(gva: u64, buf: &[u8]) -> Result<(), Fault> {
+    pages(gva, buf.len(), true, |mfn, offset, first, len| {
+        let part = buf.get(first..first + len).ok_or(Fault)?;
+        HOST.write_frame(mfn, offset, part)
+    })
+}
+
+/// Reads up to `buf.len()` bytes (of at most two pages) for an instruction; how many there are.
+pub fn read_some(paging: &GuestPaging, gva: u64, buf: &mut [u8]) -> usize {
+    let here = (4096 - (gva as usize & 0xfff)).min(buf.len());
+    let (first, second) = buf.split_at_mut(here);
+    let read = |at: u64, part: &mut [u8]| {
+        let mfn = frame(paging, at, false)?;
+        HOST.read_frame(mfn, at as usize & 0xfff, part)
+    };
+    if read(gva, first).is_err() {
+        return 0;
+    }
+    match second.is_empty() || read(gva.wrapping_add(here as u64), second).is_err() {
+        true => here,
+        false => here + second.len(),
+    }
+}

@@ -1,0 +1,99 @@
+//! Accesses to guest-physical addresses that nested paging does not map: the local APIC's page, or nothing.
+
+use super::{VirtualCpu, apic, fetch, p2m};
+use crate::arch::x86::pv;
+use crate::arch::x86::pv::emulate::Regs;
+use crate::exit::Access;
+use crate::hvm::{self, Reg};
+use domain::{Domain, HvmVcpu, Vcpu};
+use vdev::vlapic;
+use x86emu::{Cpu, MAX_LEN, decode_mem_read, decode_mem_write};
+
+/// Answers a nested fault.
+pub fn access<C: VirtualCpu>(
+    cpu: &mut C,
+    dom: &Domain,
+    v: &Vcpu,
+    hvm: &HvmVcpu,
+    access: Access,
+) {
+    if p2m::allows(dom, &access) {
+        // Somebody has mapped it meanwhile.
+        return;
+    }
+    if access.fetch || access.table_walk {
+        log_address(dom, v, &access);
+        return hvm::crash(cpu, "no memory there");
+    }
+    let mut code = [0; MAX_LEN];
+    let n = fetch::at_rip(cpu, &mut code);
+    let code = code.get(..n).unwrap_or(&[]);
+    if n == 0 {
+        // Its code has gone meanwhile: it finds out by itself.
+        return;
+    }
+    if !cpu.long_mode() {
+        log_address(dom, v, &access);
+        return cpu.inject(hvm::GP);
+    }
+    let regs = &mut pv::info().regs;
+    regs.rip = cpu.reg(Reg::Rip);
+    regs.rsp = cpu.reg(Reg::Rsp);
+    regs.rflags = cpu.reg(Reg::Rflags);
+    let done = match access.write {
+        true => write(dom, v, hvm, access.gpa, code),
+        false => read(hvm, access.gpa, code),
+    };
+    if !done {
+        log_address(dom, v, &access);
+        return cpu.inject(hvm::GP);
+    }
+    let regs = &pv::info().regs;
+    let length = regs.rip.wrapping_sub(cpu.reg(Reg::Rip));
+    cpu.set_reg(Reg::Rsp, regs.rsp);
+    cpu.set_reg(Reg::Rflags, regs.rflags);
+    cpu.retire(length);
+}
+
+fn log_address(dom: &Domain, v: &Vcpu, access: &Access) {
+    if crate::console::may_log_guest(bootcfg::LogLevel::Warning) {
+        log::warn!("{}{}: {access:x?}", dom.id, v.id);
+    }
+}
+
+/// The APIC's register at `gpa`, if that is where it is.
+fn register(gpa: u64) -> Option<u16> {
+    (gpa & !0xfff == vlapic::BASE).then_some(gpa as u16 & 0xfff)
+}
+
+fn read(hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
+    let mut regs = Regs(&mut pv::info().regs);
+    let Ok(op) = decode_mem_read(code) else {
+        return false;
+    };
+    let value = match register(gpa) {
+        Some(offset) if op.width().bytes() <= 4 => {
+            apic::read(hvm, offset, op.width().bytes() as u8).into()
+        }
+        _ => u64::MAX,
+    };
+    op.retire(value, &mut regs);
+    true
+}
+
+fn write(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
+    let mut regs = Regs(&mut pv::info().regs);
+    let Ok(op) = decode_mem_write(code, &regs) else {
+        return false;
+    };
+    let size = op.width().bytes() as u8;
+    let at = register(gpa).filter(|_| size <= 4);
+    let old = at.map_or(u64::MAX, |offset| apic::read(hvm, offset, size).into());
+    if let (Some(offset), Some(value)) = (at, op.value(old, &regs)) {
+        apic::write(dom, v, hvm, offset, size, value as u32);
+    }
+    let rip = regs.rip();
+    op.retire(old, &mut regs);
+    // A repeated store that goes on at the same address is a loop over nothing: let the guest have its turns.
+    regs.rip() != rip || op.len() != 0
+}
