@@ -265,6 +265,9 @@ impl Host for Machine {
     fn default_cpuid(&self) -> CpuidPolicy {
         CpuidPolicy::pv_default(emulate::native_cpuid)
     }
+    fn default_hvm_cpuid(&self) -> CpuidPolicy {
+        CpuidPolicy::hvm_default(emulate::native_cpuid)
+    }
     fn host_cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
         emulate::native_cpuid(leaf, subleaf)
     }
@@ -330,7 +333,7 @@ impl Host for Machine {
         tlb::flush_mask(cpus, gva);
     }
     fn flush_p2m(&self, dom: &Domain) {
-        tlb::flush_mask(dom.dirty_cpus.load(Ordering::Acquire), None);
+        crate::hvm::p2m::flush(dom);
     }
     fn time_area_changed(&self, _dom: &Domain, vcpu: &Vcpu) {
         if is_current(vcpu) {

@@ -10,13 +10,7 @@ use vdev::vlapic;
 use x86emu::{Cpu, MAX_LEN, decode_mem_read, decode_mem_write};
 
 /// Answers a nested fault.
-pub fn access<C: VirtualCpu>(
-    cpu: &mut C,
-    dom: &Domain,
-    v: &Vcpu,
-    hvm: &HvmVcpu,
-    access: Access,
-) {
+pub fn access<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, access: Access) {
     if p2m::allows(dom, &access) {
         // Somebody has mapped it meanwhile.
         return;

@@ -30,8 +30,6 @@ pub enum Event {
     Nmi,
     /// An exception, with its error code.
     Exception(u8, Option<u32>),
-    /// #PF with its error code, for this address.
-    PageFault(u32, u64),
 }
 
 /// #UD.
@@ -52,7 +50,6 @@ pub enum Reg {
     Cr4,
     Efer,
     Pat,
-    TscOffset,
 }
 
 /// The loaded vcpu, as exits are answered.
@@ -127,7 +124,7 @@ pub fn run(dom: &Domain, v: &Vcpu) {
         if schedule::wanted() {
             return;
         }
-        p2m::before_entry(&mut cpu, dom, hvm);
+        p2m::before_entry(&mut cpu, hvm);
         let exit = cpu.enter();
         crate::exit::answer(&mut cpu, dom, v, hvm, exit);
         if schedule::wanted() {

@@ -95,7 +95,10 @@ pub fn write<C: VirtualCpu>(
         }
         EFER => return write_efer(cpu, value),
         PAT => {
-            let good = value.to_le_bytes().iter().all(|t| matches!(t, 0 | 1 | 4..=7));
+            let good = value
+                .to_le_bytes()
+                .iter()
+                .all(|t| matches!(t, 0 | 1 | 4..=7));
             return good.then(|| cpu.set_reg(Reg::Pat, value));
         }
         TSC_AUX => {

@@ -121,12 +121,77 @@ fn pv_mask(leaf: u32, sub: u32, r: CpuidResult) -> CpuidResult {
     }
 }
 
+/// Bits of `leaf 1 ecx` no hardware-virtualised guest has: DTES64, MONITOR, DS-CPL, VMX, SMX, EST, TM2, CNXT-ID, SDBG,
+/// xTPR, PDCM, DCA, OSXSAVE (which depends on CR4).
+const HVM_L1C_HIDE: u32 = (1 << 2)
+    | (1 << 3)
+    | (1 << 4)
+    | (1 << 5)
+    | (1 << 6)
+    | (1 << 7)
+    | (1 << 8)
+    | (1 << 10)
+    | (1 << 11)
+    | (1 << 14)
+    | (1 << 15)
+    | (1 << 18)
+    | (1 << 27);
+/// x2APIC, TSC deadline (both emulated), a hypervisor.
+const HVM_L1C_ADD: u32 = 1 << 21 | 1 << 24 | 1 << 31;
+/// `leaf 1 edx`: MCE, MCA, PSN, DS, ACPI, SS, HTT, TM, PBE.
+const HVM_L1D_HIDE: u32 = (1 << 7)
+    | (1 << 14)
+    | (1 << 18)
+    | (1 << 21)
+    | (1 << 22)
+    | (1 << 27)
+    | (1 << 28)
+    | (1 << 29)
+    | (1 << 31);
+/// APIC, MTRR.
+const HVM_L1D_ADD: u32 = 1 << 9 | 1 << 12;
+/// `leaf 7 ebx`: TSC_ADJUST, SGX, HLE, PQM, MPX, PQE, RTM, PT.
+const HVM_L7B_HIDE: u32 =
+    (1 << 1) | (1 << 2) | (1 << 4) | (1 << 11) | (1 << 12) | (1 << 14) | (1 << 15) | (1 << 25);
+/// `leaf 7 ecx` kept beyond what PV guests have: UMIP, RDPID.
+const HVM_L7C_KEEP: u32 = L7C_KEEP | 1 << 2 | 1 << 22;
+/// `0x80000001 edx`: MCE, MCA, FFXSR.
+const HVM_E1D_HIDE: u32 = (1 << 7) | (1 << 14) | (1 << 25);
+
+/// Masks the host's answer for a hardware-virtualised guest.
+fn hvm_mask(leaf: u32, sub: u32, r: CpuidResult) -> CpuidResult {
+    let [a, b, c, d] = r;
+    match leaf {
+        1 => [
+            a,
+            (b & 0x0000_ff00) | (1 << 16),
+            (c & !HVM_L1C_HIDE) | HVM_L1C_ADD,
+            (d & !HVM_L1D_HIDE) | HVM_L1D_ADD,
+        ],
+        7 if sub == 0 => [0, b & !HVM_L7B_HIDE, c & HVM_L7C_KEEP, d & L7D_KEEP],
+        0x8000_0001 => [a, b, c & !E1C_HIDE, d & !HVM_E1D_HIDE],
+        _ => pv_mask(leaf, sub, r),
+    }
+}
+
 impl CpuidPolicy {
+    /// The policy a new hardware-virtualised domain gets: `host` is the CPUID instruction.
+    pub fn hvm_default(host: impl Fn(u32, u32) -> CpuidResult) -> CpuidPolicy {
+        CpuidPolicy::masked(host, hvm_mask)
+    }
+
     /// The policy a new PV domain gets: `host` is the CPUID instruction.
     pub fn pv_default(host: impl Fn(u32, u32) -> CpuidResult) -> CpuidPolicy {
+        CpuidPolicy::masked(host, pv_mask)
+    }
+
+    fn masked(
+        host: impl Fn(u32, u32) -> CpuidResult,
+        mask: impl Fn(u32, u32, CpuidResult) -> CpuidResult,
+    ) -> CpuidPolicy {
         let mut policy = CpuidPolicy::default();
         let mut add = |leaf: u32, sub: Option<u32>| {
-            let r = pv_mask(leaf, sub.unwrap_or(0), host(leaf, sub.unwrap_or(0)));
+            let r = mask(leaf, sub.unwrap_or(0), host(leaf, sub.unwrap_or(0)));
             policy.set(leaf, sub.unwrap_or(NO_SUBLEAF), r);
         };
         let max = host(0, 0)[0].min(0xd);

@@ -182,7 +182,10 @@ impl Domain {
         let grants = GrantTable::new(p.max_grant_frames);
         let pause_count = Arc::new(AtomicU32::new(1));
         let vcpus = (0..p.max_vcpus)
-            .map(|i| Vcpu::new(p.id, VcpuId(i), pause_count.clone()))
+            .map(|i| match p.hvm {
+                None => Vcpu::new(p.id, VcpuId(i), pause_count.clone()),
+                Some(_) => Vcpu::new_hvm(p.id, VcpuId(i), pause_count.clone()),
+            })
             .collect();
         let (hvm, shared_info) = Self::new_pages(h, p)?;
         let dom = Domain {

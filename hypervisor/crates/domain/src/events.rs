@@ -1,7 +1,7 @@
 //! Event delivery: the bridge between a domain's port table and its guest-shared pages ([`DomEvents`]), and the
 //! waking that a delivery asks for ([`deliver`]).
 use crate::{Domain, Host, PF_BLOCKED, PF_POLLING, Vcpu};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use evtchn::{ControlBlock, Send, SharedEvents, VcpuEvents, WORDS_PER_PAGE, Wake};
 use xen_abi::{DomId, Errno, Mfn, Pirq, Port, VcpuId};
 
@@ -34,9 +34,15 @@ impl<H: Host> SharedEvents for DomEvents<'_, H> {
 
     fn vcpu_events(&self, vcpu: VcpuId) -> Option<VcpuEvents<'_>> {
         let (mfn, offset) = self.dom.vcpu(vcpu)?.info.get()?;
+        // Hardware-virtualised vcpus have an interrupt flag instead.
+        static NEVER: AtomicU8 = AtomicU8::new(0);
+        let upcall_mask = match self.dom.is_hvm() {
+            true => &NEVER,
+            false => self.h.shared_u8(mfn, offset + 1)?,
+        };
         Some(VcpuEvents {
             upcall_pending: self.h.shared_u8(mfn, offset)?,
-            upcall_mask: self.h.shared_u8(mfn, offset + 1)?,
+            upcall_mask,
             pending_sel: self.h.shared_u64(mfn, offset + 8)?,
         })
     }
@@ -67,6 +73,7 @@ impl<H: Host> SharedEvents for DomEvents<'_, H> {
 pub fn deliver<H: Host>(h: &H, dom: &Domain, wake: Wake) {
     if let Some(v) = wake.kick.and_then(|id| dom.vcpu(id)) {
         end_poll(dom, v);
+        raise_upcall(v);
         wake_vcpu(h, v);
     }
     if let Some(port) = wake.pollers {
@@ -86,6 +93,18 @@ pub fn end_poll(dom: &Domain, v: &Vcpu) {
     if v.clear_flags(PF_POLLING) & PF_POLLING != 0 {
         v.poll_deadline_ns.store(0, Ordering::Relaxed);
         dom.events.read().poll_end(v.id);
+    }
+}
+
+/// A hardware-virtualised vcpu that has chosen a vector of its own gets its upcall through its local APIC.
+fn raise_upcall(v: &Vcpu) {
+    if let Some(hvm) = &v.hvm {
+        match hvm.upcall_vector.load(Ordering::Acquire) {
+            0 => {}
+            vector => {
+                hvm.lapic.lock().raise(vector, false);
+            }
+        }
     }
 }
 

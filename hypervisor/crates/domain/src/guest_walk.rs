@@ -114,7 +114,10 @@ mod tests {
     #[test]
     fn without_paging_addresses_are_physical() {
         let none = |_, _| None;
-        assert_eq!(Paging::default().walk(0x1_2345_6789, true, none), Ok(0x2345_6789));
+        assert_eq!(
+            Paging::default().walk(0x1_2345_6789, true, none),
+            Ok(0x2345_6789)
+        );
     }
 
     #[test]

@@ -218,6 +218,10 @@ pub trait Host: mm::Platform + Sync + 'static {
     fn default_cpuid(&self) -> CpuidPolicy {
         CpuidPolicy::default()
     }
+    /// What CPUID shows a new hardware-virtualised domain, and the most that the toolstack may set for one.
+    fn default_hvm_cpuid(&self) -> CpuidPolicy {
+        CpuidPolicy::default()
+    }
     /// (APIC id, ACPI id) of an online CPU.
     fn cpu_ids(&self, cpu: u32) -> Option<(u32, u32)> {
         (cpu < self.info().cpus).then_some((cpu, cpu))

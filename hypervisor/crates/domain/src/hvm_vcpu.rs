@@ -189,10 +189,8 @@ pub struct HvmVcpu {
     pub lapic: Mutex<Lapic>,
     /// Vector that announces events (`HVMOP_set_evtchn_upcall_vector`), 0: none of its own.
     pub upcall_vector: AtomicU8,
-    /// The address space id it ran with last and when it was given: see the hypervisor's `svm`.
+    /// The address space id it ran with last and when it was given: see the hypervisor's `svm`. 0: it needs a new one.
     pub asid: AtomicU64,
-    /// The version of its domain's physmap that it ran with last.
-    pub seen_physmap: AtomicU64,
 }
 
 impl HvmVcpu {
@@ -203,7 +201,6 @@ impl HvmVcpu {
             lapic: Mutex::new(Lapic::new(id * 2, id == 0)),
             upcall_vector: AtomicU8::new(0),
             asid: AtomicU64::new(0),
-            seen_physmap: AtomicU64::new(0),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A virtual CPU: [`Vcpu`]. Scheduling flags and guest-visible areas are atomics; the PV register state sits
 //! in [`PvVcpu`] behind a lock that only its own CPU and the toolstack (while it is paused) take.
-use crate::{HvmVcpu, Mutex};
 use crate::pv::PvVcpu;
+use crate::{HvmVcpu, Mutex};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -12,6 +12,7 @@ use xen_abi::{DomId, Errno, VcpuId};
 mod affinity;
 mod bitmap;
 mod cpu_policy;
+mod hvm_context;
 mod hypercall_page;
 mod info;
 mod lifecycle;
@@ -23,7 +24,7 @@ mod vcpu;
 mod vcpu_state;
 
 pub(crate) use bitmap::all_cpus;
-pub use hypercall_page::write_hypercall_page;
+pub use hypercall_page::{write_hvm_hypercall_page, write_hypercall_page};
 
 /// domctl interfaces whose operations, but for `createdomain`, are laid out alike.
 const DOMCTL_VERSIONS: core::ops::RangeInclusive<u32> = 0x15..=0x18;
@@ -110,6 +111,8 @@ fn of_domain<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, op: &mut Domctl) -> Outcome
         dc::GETVCPUAFFINITY => affinity::get(cx, dom, op),
         dc::SETNODEAFFINITY => affinity::set_node(cx, op),
         dc::GETNODEAFFINITY => affinity::get_node(cx, op),
+        dc::GETHVMCONTEXT => hvm_context::get(cx, dom, op),
+        dc::SETHVMCONTEXT => hvm_context::set(cx, dom, op),
         dc::SCHEDULER_OP => sched::of_domain(cx, dom, op),
         dc::GET_CPU_POLICY => cpu_policy::get(cx, dom, op),
         dc::SET_CPU_POLICY => cpu_policy::set(cx, dom, op),
@@ -120,7 +123,7 @@ fn of_domain<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, op: &mut Domctl) -> Outcome
 /// Commands of the interface that nothing here stands behind, and numbers that are none.
 fn not_offered(cmd: u32) -> Errno {
     match cmd {
-        dc::GETHVMCONTEXT | dc::SETHVMCONTEXT | dc::GETHVMCONTEXT_PARTIAL => Errno::EINVAL,
+        dc::GETHVMCONTEXT_PARTIAL => Errno::EINVAL,
         known if dc::OPS.iter().any(|c| c.value == u64::from(known)) => Errno::EOPNOTSUPP,
         _ => Errno::ENOSYS,
     }

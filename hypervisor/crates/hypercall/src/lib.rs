@@ -15,6 +15,7 @@ pub mod grant_copy;
 pub mod grant_table;
 pub mod guest;
 pub mod hvm;
+pub mod hvm_context;
 pub mod memory;
 pub mod memory_info;
 pub mod misc;

@@ -16,6 +16,9 @@ macro_rules! table {
         #[inline]
         pub fn call<H: Host>(h: &H, dom: &Arc<Domain>, v: &Vcpu, number: u64, args: Args) -> Ret {
             let cx = Cx { h, dom, v, args };
+            if dom.is_hvm() && !for_hardware_guests(number) {
+                return Err(Stop::Error(Errno::ENOSYS));
+            }
             match u32::try_from(number) {
                 $( Ok($number) => $handler(&cx), )*
                 _ => Err(Stop::Error(Errno::ENOSYS)),
@@ -30,6 +33,24 @@ macro_rules! table {
             }
         }
     };
+}
+
+/// The calls of guests that have page tables, descriptors and interrupts of their own.
+fn for_hardware_guests(number: u64) -> bool {
+    let also = [
+        nr::MEMORY_OP,
+        nr::MULTICALL,
+        nr::SET_TIMER_OP,
+        nr::XEN_VERSION,
+        nr::CONSOLE_IO,
+        nr::GRANT_TABLE_OP,
+        nr::VM_ASSIST,
+        nr::VCPU_OP,
+        nr::SCHED_OP,
+        nr::EVENT_CHANNEL_OP,
+        nr::HVM_OP,
+    ];
+    also.iter().any(|n| u64::from(*n) == number)
 }
 
 table! {

@@ -1,5 +1,5 @@
 //! `vcpu_op` and `set_timer_op`: bringing vcpus up and down, their timers and their registered areas.
-use crate::{Cx, Ret, Stop, vcpu_context};
+use crate::{Cx, Ret, Stop, hvm_context, vcpu_context};
 use core::sync::atomic::Ordering;
 use domain::{DomEvents, Host, PF_DOWN, Vcpu, deliver};
 use xen_abi::vcpu::*;
@@ -77,6 +77,11 @@ fn initialise<H: Host>(cx: &Cx<H>, v: &Vcpu, arg: u64) -> Ret {
     }
     if v.info.get().is_none() {
         return Err(Errno::EINVAL.into());
+    }
+    if v.hvm.is_some() {
+        return hvm_context::initialise(v, &cx.read(arg)?)
+            .map(|()| 0)
+            .map_err(Stop::from);
     }
     let context: alloc::boxed::Box<VcpuGuestContext> = alloc::boxed::Box::new(cx.read(arg)?);
     match vcpu_context::install(cx.h, cx.dom, v, &context) {

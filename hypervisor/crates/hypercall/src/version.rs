@@ -14,6 +14,8 @@ pub const MINOR: u32 = 17;
 pub const EXTRA: &str = ".0-corten";
 /// Guest kinds that can be created.
 pub const GUESTS: &str = "xen-3.0-x86_64 ";
+/// The same on a machine with hardware virtualization.
+pub const ALL_GUESTS: &str = "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ";
 /// Shown in place of what only dom0 may know.
 const DENIED: &str = "<denied>";
 
@@ -25,7 +27,10 @@ pub fn xen_version<H: Host>(cx: &Cx<H>) -> Ret {
         VERSION => return Ok(i64::from(MAJOR << 16 | MINOR)),
         EXTRAVERSION => cx.write_text(arg, EXTRA, EXTRAVERSION_LEN)?,
         COMPILE_INFO => cx.write(arg, &compile_info())?,
-        CAPABILITIES => cx.write_text(arg, GUESTS, CAPABILITIES_INFO_LEN)?,
+        CAPABILITIES => {
+            let guests = if cx.h.info().hvm { ALL_GUESTS } else { GUESTS };
+            cx.write_text(arg, guests, CAPABILITIES_INFO_LEN)?
+        }
         CHANGESET => cx.write_text(arg, env!("CARGO_PKG_VERSION"), CHANGESET_INFO_LEN)?,
         PLATFORM_PARAMETERS => cx.write(
             arg,
@@ -76,6 +81,17 @@ fn get_features<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
     let mut info: FeatureInfo = cx.read(arg)?;
     if info.submap_idx >= NR_SUBMAPS {
         return Err(Errno::EINVAL.into());
+    }
+    if cx.dom.is_hvm() {
+        info.submap = 1 << WRITABLE_PAGE_TABLES
+            | 1 << WRITABLE_DESCRIPTOR_TABLES
+            | 1 << AUTO_TRANSLATED_PHYSMAP
+            | 1 << SUPERVISOR_MODE_KERNEL
+            | 1 << MEMORY_OP_VNODE_SUPPORTED
+            | 1 << HVM_CALLBACK_VECTOR
+            | 1 << HVM_SAFE_PVCLOCK
+            | 1 << NOT_DIRECT_MAPPED;
+        return cx.write(arg, &info);
     }
     info.submap = 1 << PAE_PGDIR_ABOVE_4GB
         | 1 << MMU_PT_UPDATE_PRESERVE_AD

@@ -78,7 +78,7 @@ pub(super) fn set<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> Outcome
         return Err(Errno::EEXIST.into());
     }
     (p.err_leaf, p.err_subleaf, p.err_msr) = (NO_ERROR, NO_ERROR, NO_ERROR);
-    let most = cx.h.default_cpuid();
+    let most = most(cx.h, dom.is_hvm());
     let mut policy = dom.cpuid.lock().clone();
     for i in 0..p.nr_leaves {
         let l: CpuidLeaf = cx.read_nth(p.leaves, u64::from(i))?;
@@ -104,6 +104,14 @@ pub(super) fn set<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> Outcome
     *dom.cpuid.lock() = policy;
     op.set_cpu_policy(p);
     Ok(Reply::Data)
+}
+
+/// What a new domain gets, and the most it may get.
+pub(super) fn most<H: Host>(h: &H, hvm: bool) -> CpuidPolicy {
+    match hvm {
+        true => h.default_hvm_cpuid(),
+        false => h.default_cpuid(),
+    }
 }
 
 /// Says what was wrong, and fails.
@@ -152,11 +160,16 @@ pub(super) fn system<H: Host>(cx: &Cx<H>, op: &mut Sysctl) -> Outcome {
         sc::CPU_POLICY_RAW
         | sc::CPU_POLICY_HOST
         | sc::CPU_POLICY_PV_MAX
-        | sc::CPU_POLICY_PV_DEFAULT => {}
-        sc::CPU_POLICY_HVM_MAX | sc::CPU_POLICY_HVM_DEFAULT => return Err(Errno::EOPNOTSUPP.into()),
+        | sc::CPU_POLICY_PV_DEFAULT
+        | sc::CPU_POLICY_HVM_MAX
+        | sc::CPU_POLICY_HVM_DEFAULT => {}
         _ => return Err(Errno::EINVAL.into()),
     }
-    p.nr_leaves = copy_leaves(cx, p.leaves, p.nr_leaves, &cx.h.default_cpuid())?;
+    let hvm = matches!(p.index, sc::CPU_POLICY_HVM_MAX | sc::CPU_POLICY_HVM_DEFAULT);
+    if hvm && !cx.h.info().hvm {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    p.nr_leaves = copy_leaves(cx, p.leaves, p.nr_leaves, &most(cx.h, hvm))?;
     p.nr_msrs = copy_msrs(cx, p.msrs, p.nr_msrs)?;
     op.set_cpu_policy(p);
     Ok(Reply::Data)
@@ -168,6 +181,7 @@ pub(super) fn featureset<H: Host>(cx: &Cx<H>, op: &mut Sysctl) -> Outcome {
     let host = match f.index {
         sc::CPU_FEATURESET_RAW | sc::CPU_FEATURESET_HOST => true,
         sc::CPU_FEATURESET_PV | sc::CPU_FEATURESET_PV_MAX => false,
+        sc::CPU_FEATURESET_HVM | sc::CPU_FEATURESET_HVM_MAX if cx.h.info().hvm => false,
         sc::CPU_FEATURESET_HVM | sc::CPU_FEATURESET_HVM_MAX => return Err(Errno::EOPNOTSUPP.into()),
         _ => return Err(Errno::EINVAL.into()),
     };
@@ -177,7 +191,8 @@ pub(super) fn featureset<H: Host>(cx: &Cx<H>, op: &mut Sysctl) -> Outcome {
         op.set_cpu_featureset(f);
         return Ok(Reply::Data);
     }
-    let policy = cx.h.default_cpuid();
+    let hvm = matches!(f.index, sc::CPU_FEATURESET_HVM | sc::CPU_FEATURESET_HVM_MAX);
+    let policy = most(cx.h, hvm);
     let short = f.nr_features < words;
     f.nr_features = f.nr_features.min(words);
     for (i, source) in WORDS.iter().take(f.nr_features as usize).enumerate() {

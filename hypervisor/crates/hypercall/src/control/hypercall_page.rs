@@ -23,6 +23,27 @@ fn iret_stub() -> [u8; STUB_SIZE] {
     ])
 }
 
+/// `mov $nr,%eax; vmcall or vmmcall; ret`.
+fn hvm_stub(nr: u32, vmcall: bool) -> [u8; STUB_SIZE] {
+    let n = nr.to_le_bytes();
+    let modrm = if vmcall { 0xc1 } else { 0xd9 };
+    filled(&[0xb8, n[0], n[1], n[2], n[3], 0x0f, 0x01, modrm, 0xc3])
+}
+
+/// Fills a frame with hypercall stubs for a hardware-virtualised guest; `vmcall`: the CPU is an Intel one.
+pub fn write_hvm_hypercall_page<H: Host>(h: &H, mfn: Mfn, vmcall: bool) -> Result<(), Fault> {
+    for nr in 0..STUBS as u32 {
+        // IRET is a PV guest's only.
+        let code = if nr == IRET {
+            filled(&[0x0f, 0x0b])
+        } else {
+            hvm_stub(nr, vmcall)
+        };
+        h.write_frame(mfn, nr as usize * STUB_SIZE, &code)?;
+    }
+    Ok(())
+}
+
 /// `code`, and breakpoints after it.
 fn filled(code: &[u8]) -> [u8; STUB_SIZE] {
     let mut out = [0xcc; STUB_SIZE];

@@ -82,6 +82,7 @@ fn flags(dom: &Domain) -> u32 {
     };
     // "Dying" is said only when nothing is left to do: toolstacks then forget the domain.
     set(dom.dead.load(Ordering::Acquire), DOMINF_DYING)
+        | set(dom.is_hvm(), DOMINF_HVM_GUEST | DOMINF_HAP)
         | set(down, DOMINF_SHUTDOWN)
         | set(
             dom.controller_pauses.load(Ordering::Acquire) > 0,

@@ -1,5 +1,5 @@
 //! Domains come and go: create, pause, resume, destroy, and the settings a builder makes once.
-use super::{Outcome, Reply, not_self};
+use super::{Outcome, Reply, cpu_policy, not_self};
 use crate::{Cx, Stop, platform};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -33,7 +33,7 @@ pub(super) fn create<H: Host>(cx: &Cx<H>, op: &mut Domctl) -> Outcome {
         let id = pick_id(cx.h, op.domain)?;
         let dom = Domain::new(cx.h, &CreateParams { id, ..params })?;
         dom.controller_pauses.store(1, Ordering::Release);
-        *dom.cpuid.lock() = cx.h.default_cpuid();
+        *dom.cpuid.lock() = cpu_policy::most(cx.h, dom.is_hvm());
         if cx.h.domains().insert(dom.clone()) {
             Ok(dom)
         } else {

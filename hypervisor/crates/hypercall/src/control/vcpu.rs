@@ -14,6 +14,10 @@ pub(super) fn set_context<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, op: &Domctl) -
     not_self(cx, dom.id)?;
     let c = op.vcpucontext();
     let v = vcpu_of(dom, c.vcpu)?;
+    if v.hvm.is_some() {
+        // The state of such vcpus goes by `sethvmcontext`.
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let context = if c.ctxt.is_null() {
         None
     } else {
@@ -53,7 +57,18 @@ pub(super) fn get_context<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Out
     let c = op.vcpucontext();
     let v = vcpu_of(dom, c.vcpu)?;
     let mut context = Box::new(VcpuGuestContext::default());
-    while_paused(cx, dom, || vcpu_context::capture(dom, v, &mut context))?;
+    while_paused(cx, dom, || match &v.hvm {
+        None => vcpu_context::capture(dom, v, &mut context),
+        Some(hvm) => {
+            let state = hvm.state.lock();
+            context.user_regs = state.regs;
+            context.ctrlreg[0] = state.cr0;
+            context.ctrlreg[2] = state.cr2;
+            context.ctrlreg[3] = state.cr3;
+            context.ctrlreg[4] = state.cr4;
+            Ok(())
+        }
+    })?;
     cx.write_nth(c.ctxt, 0, &*context)?;
     Ok(Reply::Done)
 }

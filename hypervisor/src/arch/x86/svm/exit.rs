@@ -32,7 +32,6 @@ fn offset(reg: Reg) -> usize {
         Reg::Cr4 => field::CR4,
         Reg::Efer => field::EFER,
         Reg::Pat => field::PAT,
-        Reg::TscOffset => field::TSC_OFFSET,
     }
 }
 
@@ -102,8 +101,7 @@ impl Svm {
                 TYPE_EXCEPTION => !matches!(was as u8, 3 | 4),
                 _ => false,
             };
-        self.vmcb
-            .set(field::EVENT_INJ, if again { was } else { 0 });
+        self.vmcb.set(field::EVENT_INJ, if again { was } else { 0 });
     }
 
     fn waiting_exception(&self) -> Option<u8> {
@@ -121,7 +119,6 @@ fn contributory(vector: u8) -> bool {
 fn combined(first: Option<u8>, event: Event) -> Option<Event> {
     let vector = match event {
         Event::Exception(vector, _) => vector,
-        Event::PageFault(..) => 14,
         _ => return Some(event),
     };
     match first {
@@ -174,10 +171,6 @@ impl VirtualCpu for Svm {
             Some(Event::Interrupt(vector)) => code(vector, TYPE_INTERRUPT, None),
             Some(Event::Nmi) => code(2, TYPE_NMI, None),
             Some(Event::Exception(vector, error)) => code(vector, TYPE_EXCEPTION, error),
-            Some(Event::PageFault(error, address)) => {
-                self.vmcb.set(field::CR2, address);
-                code(14, TYPE_EXCEPTION, Some(error))
-            }
             None => return crate::hvm::crash(self, "triple fault"),
         };
         self.vmcb.set(field::EVENT_INJ, word);

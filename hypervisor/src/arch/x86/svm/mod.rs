@@ -127,8 +127,10 @@ pub fn init_cpu() {
     wrmsr(MSR_VM_HSAVE_PA, save);
     vmsave(host);
     let me = pages();
-    me.generation
-        .store(GENERATION.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    me.generation.store(
+        GENERATION.fetch_add(1, Ordering::Relaxed),
+        Ordering::Relaxed,
+    );
     me.next_asid.store(1, Ordering::Relaxed);
     me.flush.store(true, Ordering::Relaxed);
     me.host.store(host, Ordering::Relaxed);

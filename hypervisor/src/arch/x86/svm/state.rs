@@ -14,7 +14,8 @@ use domain::{Domain, Vcpu};
 const MSR_TSC_AUX: u32 = 0xc000_0103;
 const EFER_SVME: u64 = 1 << 12;
 /// INTR, NMI, SMI, INIT (not VINTR); RDPMC; CPUID; INVD; HLT, INVLPGA, I/O, MSRs, task switches, shutdown.
-const MISC1: u32 = 0xf | 1 << 15 | 1 << 18 | 1 << 22 | 1 << 24 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29 | 1 << 31;
+const MISC1: u32 =
+    0xf | 1 << 15 | 1 << 18 | 1 << 22 | 1 << 24 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29 | 1 << 31;
 /// VMRUN to SKINIT, ICEBP not, WBINVD, MONITOR, MWAIT, XSETBV.
 const MISC2: u32 = 0x7f | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 13;
 /// #DB, #AC: their endless delivery must not keep the CPU; #MC is the machine's.

@@ -16,7 +16,6 @@ pub mod field {
     pub const ASID: usize = 0x058;
     pub const TLB_CONTROL: usize = 0x05c;
     pub const INT_CTL: usize = 0x060;
-    pub const INT_VECTOR: usize = 0x064;
     pub const INT_SHADOW: usize = 0x068;
     pub const EXIT_CODE: usize = 0x070;
     pub const EXIT_INFO1: usize = 0x078;
@@ -26,7 +25,6 @@ pub mod field {
     pub const EVENT_INJ: usize = 0x0a8;
     pub const NESTED_CR3: usize = 0x0b0;
     pub const CLEAN: usize = 0x0c0;
-    pub const NEXT_RIP: usize = 0x0c8;
     pub const SEGMENTS: usize = 0x400;
     pub const GDTR: usize = 0x460;
     pub const IDTR: usize = 0x480;
