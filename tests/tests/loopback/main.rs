@@ -10,14 +10,18 @@ mod store;
 
 use domain::Host as _;
 use libxl::cfg::{Diagnostics, parse};
-use libxl::{DomainConfig, Host, Hypervisor};
+use libxl::{DomainConfig, Host};
 use machine::{CPUS, FakeHost};
 use privcmd::Loopback;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use store::InProcess;
-use xen_abi::DomId;
+use xen_abi::hypercall::MEMORY_OP;
+use xen_abi::memory::{DECREASE_RESERVATION, MemoryReservation};
+use xen_abi::{DomId, Gfn, GuestHandle};
 use xenctrl::Xenctrl;
+use xendev::{ForeignMemory, Hypercall, Prot, SharedMemExt};
 use xenstore::Store;
 
 /// 64 MiB.
@@ -26,6 +30,7 @@ const FRAMES: usize = 16384;
 /// A host in this process.
 struct Here {
     machine: &'static FakeHost,
+    device: Arc<Loopback>,
     xc: Xenctrl,
     xs: InProcess,
     dir: PathBuf,
@@ -44,7 +49,8 @@ impl Here {
         .unwrap();
         let here = Here {
             machine: device.host,
-            xc: Xenctrl::new(device.clone(), device),
+            xc: Xenctrl::new(device.clone(), device.clone()),
+            device,
             xs: InProcess::new(),
             dir,
         };
@@ -151,10 +157,78 @@ fn what_cannot_be_is_refused_and_undone() {
     assert_eq!(here.free_pages(), free);
 }
 
+/// A host that runs hardware-assisted guests, and the path of a kernel for one.
+fn with_hvm(name: &str) -> (Here, String) {
+    let here = Here::new(name);
+    here.machine.hvm.store(true, Ordering::Relaxed);
+    let segment = images::Seg {
+        paddr: 0x100_0000,
+        memsz: 0x1_0000,
+        data: vec![0x90; 0x8000],
+    };
+    let note = images::note(18, &0x100_0010u32.to_le_bytes());
+    let kernel = here.dir.join("pvh-kernel");
+    std::fs::write(&kernel, images::elf(0x100_0000, &[segment], &note)).unwrap();
+    let keys = format!("type=\"pvh\"\nkernel=\"{}\"", kernel.display());
+    (here, keys)
+}
+
+#[test]
+fn a_hardware_guest_is_created_mapped_granted_ballooned_and_destroyed_without_a_trace() {
+    let (here, keys) = with_hvm("pvh");
+    let wide = format!("{keys}\nmemory=40");
+    // The first one leaves directories that are shared by all.
+    here.host().destroy(here.create(&wide).unwrap()).unwrap();
+    let (free, nodes) = (here.free_pages(), here.nodes("/"));
+    for _ in 0..5 {
+        let dom = here.create(&wide).unwrap();
+        let guest = here.machine.domains().get(dom).unwrap();
+        let at = |gfn| domain::hvm::lookup(here.machine, &guest, gfn);
+        assert_eq!(at(0x1000).unwrap().order, 9, "in large pages");
+        assert!(free - here.free_pages() >= 40 << 8);
+        here.ballooned_while_mapped(dom, 0x1003);
+        assert_eq!(at(0x1003), None);
+        here.host().destroy(dom).unwrap();
+        assert!(here.xc.domain_info(dom).unwrap().is_none());
+        assert_eq!(here.free_pages(), free, "every page is back");
+        assert_eq!(here.nodes("/"), nodes, "no node is left");
+    }
+}
+
+impl Here {
+    /// Dom0 maps a page of the guest as a device model does; the guest gives it up; what dom0 sees stays.
+    fn ballooned_while_mapped(&self, dom: DomId, gfn: u64) {
+        let guest = self.machine.domains().get(dom).unwrap();
+        let mapped = self.device.map(dom, Prot::ReadWrite, &[Gfn(gfn)]).unwrap();
+        mapped.write(0, b"here");
+        let list = self.device.alloc(8).unwrap();
+        list.write_obj(0, &gfn);
+        let args = self.device.alloc(64).unwrap();
+        let request = MemoryReservation {
+            extent_start: GuestHandle::new(list.addr()),
+            nr_extents: 1,
+            domid: DomId::SELF,
+            ..MemoryReservation::default()
+        };
+        args.write_obj(0, &request);
+        let call = [DECREASE_RESERVATION.into(), args.addr()];
+        let free = self.free_pages();
+        assert_eq!(self.machine.call(&guest, MEMORY_OP, &call), Ok(1));
+        assert!(self.free_pages() <= free, "still mapped");
+        let mut seen = [0; 4];
+        mapped.read(0, &mut seen);
+        assert_eq!(&seen, b"here");
+        let before = self.free_pages();
+        drop(mapped);
+        assert_eq!(self.free_pages(), before + 1);
+        assert!(self.device.map(dom, Prot::Read, &[Gfn(gfn)]).is_err());
+    }
+}
+
 #[test]
 fn the_machine_is_described() {
     let here = Here::new("info");
-    let info = Hypervisor::physinfo(&here.xc).unwrap();
+    let info = libxl::Hypervisor::physinfo(&here.xc).unwrap();
     assert_eq!(
         (info.nr_cpus, info.total_pages),
         (CPUS, FRAMES as u64 - 1),

@@ -3,6 +3,7 @@ use crate::mmu::WORK_UNITS;
 use crate::{Cx, Ret, Stop, memory_info, physmap};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use domain::hvm::Removed;
 use domain::{Domain, Host};
 use mm::{Budget, Paging};
 use xen_abi::memory::*;
@@ -32,8 +33,9 @@ pub fn memory_op<H: Host>(cx: &Cx<H>) -> Ret {
     }
 }
 
-/// What is done with one extent, by index.
-type OneExtent<H> = fn(&Cx<H>, &Arc<Domain>, &MemoryReservation, u64) -> Result<(), Stop>;
+/// What is done with one extent, by index. What a p2m held before goes to the list.
+type OneExtent<H> =
+    fn(&Cx<H>, &Arc<Domain>, &MemoryReservation, u64, &mut Vec<Removed>) -> Result<(), Stop>;
 
 /// Runs `one` over the extents of a reservation. Returns how many succeeded; the first failure ends it.
 fn reservation<H: Host>(cx: &Cx<H>, arg: u64, start: u64, one: OneExtent<H>) -> Ret {
@@ -52,12 +54,26 @@ fn reservation<H: Host>(cx: &Cx<H>, arg: u64, start: u64, one: OneExtent<H>) -> 
     if r.extent_order > max_order {
         return Ok(start as i64);
     }
+    let mut removed = Vec::new();
+    let result = extents(cx, &dom, &r, start, one, &mut removed);
+    domain::hvm::release(cx.h, &dom, &removed);
+    result
+}
+
+fn extents<H: Host>(
+    cx: &Cx<H>,
+    dom: &Arc<Domain>,
+    r: &MemoryReservation,
+    start: u64,
+    one: OneExtent<H>,
+    removed: &mut Vec<Removed>,
+) -> Ret {
     for i in start..r.nr_extents {
         if i - start >= (BATCH >> r.extent_order.min(7)).max(1) {
             let cmd = (cx.args[0] & ((1 << CMD_BITS) - 1)) | (i << CMD_BITS);
             return Err(cx.again(&[(0, cmd)]));
         }
-        match one(cx, &dom, &r, i) {
+        match one(cx, dom, r, i, removed) {
             Ok(()) => {}
             Err(Stop::Error(Errno::ERESTART)) => {
                 let cmd = (cx.args[0] & ((1 << CMD_BITS) - 1)) | (i << CMD_BITS);
@@ -82,6 +98,7 @@ fn populate<H: Host>(
     dom: &Arc<Domain>,
     r: &MemoryReservation,
     i: u64,
+    _: &mut Vec<Removed>,
 ) -> Result<(), Stop> {
     let pfn: u64 = cx.read_nth(r.extent_start, i)?;
     give(cx, dom, r, i, Some(pfn))
@@ -92,6 +109,7 @@ fn increase<H: Host>(
     dom: &Arc<Domain>,
     r: &MemoryReservation,
     i: u64,
+    _: &mut Vec<Removed>,
 ) -> Result<(), Stop> {
     give(cx, dom, r, i, None)
 }
@@ -138,28 +156,24 @@ fn give_hvm<H: Host>(
     Ok(added?)
 }
 
-/// One extent of a hardware-assisted guest's, with one flush.
+/// One extent of a hardware-assisted guest's; what its p2m held is released after one flush for many.
 fn decrease_hvm<H: Host>(
     cx: &Cx<H>,
     dom: &Arc<Domain>,
     first: u64,
     order: u32,
+    removed: &mut Vec<Removed>,
 ) -> Result<(), Stop> {
-    let mut removed = Vec::new();
     let count = 1usize << order;
     removed.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
-    let mut result = Ok(());
     for n in 0..count as u64 {
-        match domain::physmap::surrender(cx.h, dom, first.wrapping_add(n)) {
-            Ok(page) => removed.push(page),
-            Err(e) => {
-                result = Err(e.into());
-                break;
-            }
-        }
+        removed.push(domain::physmap::surrender(
+            cx.h,
+            dom,
+            first.wrapping_add(n),
+        )?);
     }
-    domain::hvm::release(cx.h, dom, &removed);
-    result
+    Ok(())
 }
 
 fn decrease<H: Host>(
@@ -167,10 +181,11 @@ fn decrease<H: Host>(
     dom: &Arc<Domain>,
     r: &MemoryReservation,
     i: u64,
+    removed: &mut Vec<Removed>,
 ) -> Result<(), Stop> {
     let first: u64 = cx.read_nth(r.extent_start, i)?;
     if dom.is_hvm() {
-        return decrease_hvm(cx, dom, first, r.extent_order);
+        return decrease_hvm(cx, dom, first, r.extent_order, removed);
     }
     for n in 0..1u64 << r.extent_order {
         take(cx, dom, Mfn(first.wrapping_add(n)))?;
