@@ -174,7 +174,7 @@ fn with_hvm(name: &str) -> (Here, String) {
 }
 
 #[test]
-fn a_hardware_guest_is_created_mapped_granted_ballooned_and_destroyed_without_a_trace() {
+fn a_hardware_guest_is_created_mapped_ballooned_and_destroyed_without_a_trace() {
     let (here, keys) = with_hvm("pvh");
     let wide = format!("{keys}\nmemory=40");
     // The first one leaves directories that are shared by all.
