@@ -4,6 +4,7 @@
 //! * [`decode_mem_write`]: a write that faulted ([`MemOp`]), for read-only page tables: what value it would store, and
 //!   what it does to registers and flags.
 //! * [`decode_mem_read`]: a read of a device's register in memory ([`MemRead`]).
+//! * [`emulate::step`]: any instruction that a hardware guest may need help with, in any mode.
 //!
 //! Registers are reached through [`Cpu`]. Nothing here knows of domains, faults or guest memory.
 #![no_std]
@@ -14,6 +15,7 @@
 extern crate std;
 
 mod alu;
+pub mod emulate;
 mod memread;
 mod memwrite;
 mod opening;
