@@ -3,8 +3,10 @@
 use crate::{hv, mmu};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed, fence};
+use xen_abi::DomId;
 use xen_abi::event_channel::SEND;
-use xen_abi::hypercall::EVENT_CHANNEL_OP;
+use xen_abi::hvm::{GET_PARAM, PARAM_CONSOLE_EVTCHN, PARAM_CONSOLE_PFN, Param};
+use xen_abi::hypercall::{EVENT_CHANNEL_OP, HVM_OP};
 use xen_abi::io::console::Interface;
 use xen_abi::start_info::{ConsoleDomU, StartInfo};
 
@@ -16,6 +18,21 @@ pub fn init(info: &StartInfo) {
     let console = info.console.get::<ConsoleDomU>();
     RING.store(mmu::mfn_to_virt(console.mfn.0), Relaxed);
     PORT.store(console.evtchn.0.into(), Relaxed);
+}
+
+/// The same for PVH, where the hypervisor says it and memory is mapped where it is.
+pub fn init_hvm() {
+    let param = |index: u32| {
+        let mut arg = Param {
+            domid: DomId(0x7ff0),
+            index,
+            ..Default::default()
+        };
+        hv::op(HVM_OP, GET_PARAM, &mut arg);
+        arg.value
+    };
+    RING.store(param(PARAM_CONSOLE_PFN) << 12, Relaxed);
+    PORT.store(param(PARAM_CONSOLE_EVTCHN), Relaxed);
 }
 
 /// Tells the other side to look.

@@ -1,8 +1,19 @@
-//! Hypercalls by the `syscall` instruction, raw: this guest's business is to pass wrong things.
+//! Hypercalls, by `syscall` from PV and by `vmcall` or `vmmcall` from PVH, raw: this guest's business is to pass wrong things.
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use xen_abi::hypercall::SCHED_OP;
 use xen_abi::sched::{POLL, Poll, SHUTDOWN, YIELD};
+
+/// 0: syscall; 1: vmmcall; 2: vmcall.
+static WAY: AtomicU32 = AtomicU32::new(0);
+
+/// Makes calls as hardware-virtualised guests do, by the processor's kind.
+pub fn use_vmcall() {
+    let vendor = core::arch::x86_64::__cpuid(0);
+    let intel = vendor.ebx == u32::from_le_bytes(*b"Genu");
+    WAY.store(if intel { 2 } else { 1 }, Relaxed);
+}
 
 /// Any call with any arguments.
 pub fn call(number: u32, args: [u64; 5]) -> i64 {
@@ -11,7 +22,16 @@ pub fn call(number: u32, args: [u64; 5]) -> i64 {
     // by well-formed callers; misuse is the purpose of the others.
     unsafe {
         asm!(
+            "cmp {way:l}, 1",
+            "je 2f",
+            "ja 3f",
             "syscall",
+            "jmp 4f",
+            "2: vmmcall",
+            "jmp 4f",
+            "3: vmcall",
+            "4:",
+            way = in(reg_abcd) WAY.load(Relaxed),
             inlateout("rax") u64::from(number) => result,
             inlateout("rdi") args[0] => _,
             inlateout("rsi") args[1] => _,

@@ -1,7 +1,7 @@
-//! A PV guest of a few kilobytes that misbehaves as the first word of its command line says. Linux is too polite for that.
+//! A PV or PVH guest of a few kilobytes that misbehaves as the first word of its command line says. Linux is too polite for that.
 //!
 //! `hello` is the well-behaved one; [`misdeeds`] crash or hang; [`forge`] tries forbidden page-table entries; [`hammer`] makes random calls,
-//! [`wild`] does what ring 3 may not, [`leaks`] tries to keep more than it has.
+//! [`wild`] does what ring 3 may not, [`leaks`] tries to keep more than it has; [`hvm`] is for PVH.
 //! Everything it says goes to its console ([`console`]). On the host this is an empty program.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -15,6 +15,8 @@ mod forge;
 mod hammer;
 #[cfg(target_os = "none")]
 mod hv;
+#[cfg(target_os = "none")]
+mod hvm;
 #[cfg(target_os = "none")]
 mod leaks;
 #[cfg(target_os = "none")]

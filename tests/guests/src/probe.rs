@@ -64,6 +64,11 @@ pub fn probe(f: extern "C" fn(u64), arg: u64) -> bool {
     unsafe { probe_call(f, arg) != 0 }
 }
 
+/// Where handlers lead.
+pub fn caught_address() -> u64 {
+    &raw const probe_caught as u64
+}
+
 /// An instruction that faults, for returns to made-up places.
 pub fn trap_address() -> u64 {
     &raw const probe_trap as u64

@@ -1,0 +1,125 @@
+//! PVH guests: Debian's unmodified kernel in a virtual machine of the processor's, with the life and devices of a PV guest.
+
+use integration::{Builder, Host, Story, matrix};
+use qemu::paths::Scratch;
+use std::time::Duration;
+
+matrix! {
+    a_guest_lives_and_dies: reference, tools;
+    a_guest_has_its_devices: tools;
+    a_host_that_cannot_says_so_first: tools, product;
+}
+
+const SOON: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(150);
+/// The test guest's configuration, of the other type.
+const CONFIG: &str = "sed 's/^type.*/type=\"pvh\"/' /etc/xen/guest.cfg >/tmp/pvh.cfg";
+
+/// Console, vcpus, memory, pause, reboot, power-off; then every page is back.
+fn a_guest_lives_and_dies(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.dom0(CONFIG)?.ok()?;
+    host.dom0("xl info")?.shows("hvm")?.shows("hap")?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    host.dom0("xl create -q /tmp/pvh.cfg vcpus=2")?.ok()?;
+    let said = host.guest_says("guest", "guest: hello")?;
+    assert!(
+        said.contains("hello from PVH") && said.contains(" 2 cpu"),
+        "{said}"
+    );
+    host.dom0("xl list guest")?.ok()?.shows(" 128 ")?;
+    host.dom0("xl list -l guest")?
+        .ok()?
+        .shows("\"type\": \"pvh\"")?;
+    host.dom0("xl pause guest; xl list guest")?.shows("p---")?;
+    host.dom0("xl unpause guest; sleep 1; xl list guest")?
+        .lacks("p---")?;
+    host.dom0("xl vcpu-set guest 1; xl mem-set guest 96")?
+        .ok()?;
+    host.until(
+        "xl vcpu-list guest | awk '/ --p /{n++} END{print n+0}'",
+        "1",
+        SOON,
+    )?;
+    host.until("xl list guest", " 96 ", SOON)?;
+    host.dom0("xl reboot guest")?.ok()?;
+    host.until("xl domid guest", "2", SOON)?;
+    host.guest_speaks("guest")?;
+    host.dom0_within("xl shutdown -w guest", SOON)?.ok()?;
+    host.until("xl list | grep -c .", "2", SOON)?;
+    // The guest ends by itself.
+    host.dom0("xl create -q /tmp/pvh.cfg extra='\"console=hvc0 quit=poweroff\"'")?
+        .ok()?;
+    host.until("sleep 1; xl list | grep -c .", "2", LONG)?;
+    host.memory_is_back(free)?;
+    host.power_off()
+}
+
+/// What the guest does at its start: a shell on port 3 of its network.
+const START: &str = "ip link set eth0 up; ip addr add 192.168.77.2/24 dev eth0; nc -ll -p 1 -e /bin/md5sum & nc -ll -p 3 -e /bin/sh &";
+const FUNCTIONS: &str =
+    r#"in_guest() { echo "$1" | nc -w 10 192.168.77.2 3; }; sum() { md5sum | cut -c-32; }"#;
+
+/// A disk is read and written, a network carries data both ways, a vcpu that was taken comes back.
+fn a_guest_has_its_devices(host: Builder) -> Story {
+    let scratch = Scratch::new()?;
+    let start = scratch.path().join("start");
+    std::fs::write(&start, START)?;
+    let mut host = Host::boot(host.networks().file(start, "/tmp/g/etc/corten/start"))?;
+    host.dom0(CONFIG)?.ok()?;
+    host.dom0(FUNCTIONS)?.ok()?;
+    host.dom0("modprobe bridge; cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /")?
+        .ok()?;
+    host.dom0("ip link add br0 type bridge && ip addr add 192.168.77.1/24 dev br0 && ip link set br0 up; head -c 4194304 /dev/urandom >/tmp/disk.img")?
+        .ok()?;
+    host.dom0("xl create -q /tmp/pvh.cfg 'ramdisk=\"/tmp/initrd\"' 'disk=[\"/tmp/disk.img,raw,xvda,w\"]' 'vif=[\"bridge=br0\"]' vcpus=2")?
+        .ok()?;
+    host.guest_speaks("guest")?;
+    host.until("in_guest 'echo up'", "up", SOON)?;
+    host.dom0("in_guest 'md5sum </dev/xvda | cut -c-32'; sum </tmp/disk.img")
+        .and_then(|r| same_lines(&r.text))?;
+    host.dom0("in_guest 'head -c 65536 /dev/urandom | dd of=/dev/xvda bs=64k 2>/dev/null; sync; head -c 65536 /dev/xvda | md5sum | cut -c-32'; head -c 65536 /tmp/disk.img | sum")
+        .and_then(|r| same_lines(&r.text))?;
+    host.dom0("sum </tmp/disk.img; nc -w 10 192.168.77.2 1 </tmp/disk.img | cut -c-32")
+        .and_then(|r| same_lines(&r.text))?;
+    host.dom0("xl vcpu-set guest 1")?.ok()?;
+    host.until("in_guest nproc", "1", SOON)?;
+    host.dom0("xl vcpu-set guest 2")?.ok()?;
+    host.until(
+        "in_guest 'echo 1 >/sys/devices/system/cpu/cpu1/online; nproc'",
+        "2",
+        SOON,
+    )?;
+    host.dom0("xl block-list guest; xl network-list guest")?
+        .ok()?
+        .shows("backend/vbd/1/51712")?
+        .shows("backend/vif/1/0")?;
+    host.dom0("xl destroy guest; sleep 1; losetup -a; ls /sys/class/net")?
+        .lacks("disk.img")?
+        .lacks("vif")?;
+    host.power_off()
+}
+
+/// Two lines, and the same.
+fn same_lines(text: &str) -> Story {
+    let lines: Vec<_> = text.lines().collect();
+    match lines[..] {
+        [a, b] if a == b && a.len() == 32 => Ok(()),
+        _ => Err(format!("should be the same twice: {text}").into()),
+    }
+}
+
+/// Without help from the processor, PV guests run, and the others are refused before anything is there of them.
+fn a_host_that_cannot_says_so_first(host: Builder) -> Story {
+    let mut host = Host::boot(host.cpu("qemu64"))?;
+    host.dom0(CONFIG)?.ok()?;
+    host.dom0("xl info | grep virt_caps")?.ok()?.lacks("hvm")?;
+    host.dom0("xl create -q /tmp/pvh.cfg 2>&1")?
+        .fails()?
+        .shows("no hardware virtualization")?
+        .shows("virt_caps")?;
+    host.dom0("xl list | wc -l")?.shows("2")?;
+    host.start_guest()?;
+    host.dom0("xl domid guest")?.shows("1")?;
+    host.power_off()
+}
