@@ -414,3 +414,105 @@ fn a_pv_guest_has_no_physmap() {
     p.t.simple(DESTROYDOMAIN, pv.id).unwrap();
     p.destroy();
 }
+
+/// A generator good enough to be rude.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+impl Pvh {
+    /// One thing a guest may do to its own memory, among few frames so that they meet.
+    fn remap(&self, rng: &mut Random, grants: &mut Vec<(u32, u64)>) {
+        let gfn = |rng: &mut Random| rng.below(12) + 506;
+        let at = gfn(rng);
+        match rng.below(10) {
+            0 => _ = self.reservation(&self.dom, POPULATE_PHYSMAP, 0, &[at]),
+            1 => _ = self.reservation(&self.dom, POPULATE_PHYSMAP, 2, &[at & !3]),
+            2 => _ = self.reservation(&self.dom, POPULATE_PHYSMAP, 9, &[512]),
+            3 | 4 => _ = self.balloon(0, &[at]),
+            5 => _ = self.add(MAPSPACE_GMFN, at, gfn(rng)),
+            6 => _ = self.add(MAPSPACE_SHARED_INFO, 0, at),
+            7 => _ = self.add(MAPSPACE_GRANT_TABLE, rng.below(3), at),
+            8 => match self.map(&self.dom, DomId::DOM0, 9, RW, at << 12) {
+                Ok(handle) => grants.push((handle, at << 12)),
+                Err(_) => _ = self.remove(at),
+            },
+            _ => {
+                if let Some((handle, host)) = grants.pop() {
+                    assert_eq!(self.unmap(&self.dom, handle, host), gt::GNTST_OKAY);
+                }
+            }
+        }
+    }
+
+    /// One thing domain 0 may do meanwhile. What it maps is the guest's for as long as it maps it.
+    fn look(&self, rng: &mut Random, grants: &mut Vec<(u32, u64)>) {
+        let slot = rng.below(8);
+        let frame = rng.below(13);
+        let frame = if frame == 12 { 0 } else { frame + 506 };
+        match rng.below(3) {
+            0 => {
+                if self.dom0_maps(slot, frame, 0).is_ok() && frame != 0 {
+                    let mfn = self.dom0_sees(slot as usize);
+                    assert_eq!(self.t.h.frames().owner(mfn), Some(self.dom.id));
+                    assert!(self.t.h.frames().refs(mfn) > 0);
+                }
+            }
+            1 => {
+                let entry = self.l1.addr() + (256 + grants.len() as u64) * 8;
+                let pte = RW | gt::GNTMAP_CONTAINS_PTE;
+                let gref = 20 + rng.below(12) as u32;
+                if grants.len() < 64
+                    && let Ok(handle) = self.map(&self.t.dom0, self.dom.id, gref, pte, entry)
+                {
+                    grants.push((handle, entry));
+                }
+            }
+            _ => {
+                if let Some((handle, entry)) = grants.pop() {
+                    assert_eq!(self.unmap(&self.t.dom0, handle, entry), gt::GNTST_OKAY);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_remaps_while_others_map_loses_only_its_own() {
+    let p = Pvh::new();
+    let page = domain::alloc_page(p.t.h, &p.t.dom0).unwrap();
+    p.grant(&p.t.dom0, 9, p.dom.id, page.0, false);
+    for i in 0..12 {
+        p.grant(&p.dom, 20 + i, DomId::DOM0, 506 + i as u64, false);
+    }
+    let before = p.t.h.frames().refs(page);
+    std::thread::scope(|s| {
+        for seed in [1, 2] {
+            let p = &p;
+            s.spawn(move || {
+                let (mut rng, mut grants) = (Random(seed << 40 | 0x1234_5679), Vec::new());
+                (0..1500).for_each(|_| p.remap(&mut rng, &mut grants));
+            });
+        }
+        s.spawn(|| {
+            let (mut rng, mut grants) = (Random(77), Vec::new());
+            (0..3000).for_each(|_| p.look(&mut rng, &mut grants));
+            while let Some((handle, entry)) = grants.pop() {
+                assert_eq!(p.unmap(&p.t.dom0, handle, entry), gt::GNTST_OKAY);
+            }
+            (0..8).for_each(|slot| _ = p.dom0_maps(slot, 0, 0));
+        });
+    });
+    p.t.simple(DESTROYDOMAIN, p.dom.id).unwrap();
+    assert!(p.t.info(p.dom.id).is_none());
+    assert_eq!(p.t.h.frames().refs(page), before);
+    // All but that page and the one of domain 0's grant table.
+    assert_eq!(p.free(), p.free - 2);
+}
