@@ -15,6 +15,9 @@ const BOOT: Duration = Duration::from_secs(120);
 /// The same in Bochs.
 const SLOW_BOOT: Duration = Duration::from_secs(600);
 
+/// How often a command is sent that does not arrive.
+const TRIES: u32 = 5;
+
 /// A host to be: hypervisor, tools, hardware.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -259,10 +262,7 @@ impl Host {
         self.commands += 1;
         let id = self.commands;
         let serial = self.machine.agent()?;
-        serial.send(&format!("{id} {command}\n"))?;
-        serial
-            .expect(&format!("@@ {id} begin\n"), Duration::from_secs(20))
-            .context(command)?;
+        command_arrives(serial, id, command).context(command)?;
         let text = serial
             .expect(&format!("@@ {id} rc="), timeout)
             .context(command)?;
@@ -339,7 +339,7 @@ impl Host {
 
     /// Powers off and waits for the machine to be off.
     pub fn power_off(mut self) -> Result<()> {
-        self.machine.agent()?.send("0 poweroff -f\n")?;
+        self.machine.agent()?.send("0 11 poweroff -f\n")?;
         if self.machine.wait(Duration::from_secs(30))? {
             Ok(())
         } else {
@@ -355,6 +355,27 @@ impl Host {
             Err("the machine is still on".into())
         }
     }
+}
+
+/// Sends a command until it has arrived whole: an emulated serial port loses bytes when its host is busy.
+fn command_arrives(serial: &mut qemu::machine::Serial, id: u32, command: &str) -> Result<()> {
+    let command = command.trim();
+    let line = format!("{id} {} {command}\n", command.chars().count());
+    let answers = [&*format!("@@ {id} begin\n"), "@@ again\n"];
+    let mut last = Ok(());
+    for _ in 0..TRIES {
+        serial.send(&line)?;
+        match serial.expect_any(&answers, Duration::from_secs(10)) {
+            Ok((0, _)) => return Ok(()),
+            Ok(_) => last = Err("it arrived in pieces".into()),
+            Err(error) => {
+                last = Err(error);
+                // Ends what may have arrived without its end.
+                serial.send("\n")?;
+            }
+        }
+    }
+    last
 }
 
 /// The last lines of what a console has said.

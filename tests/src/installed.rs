@@ -163,7 +163,7 @@ impl Host {
 
     /// `poweroff` as systemd does it; waits for the machine to be off and returns all it said.
     pub fn shut_down(mut self) -> Result<String> {
-        self.agent()?.send("0 systemctl poweroff\n")?;
+        self.agent()?.send("0 18 systemctl poweroff\n")?;
         self.ends(BOOT)
     }
 }
