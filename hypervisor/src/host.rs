@@ -10,6 +10,7 @@ use crate::arch::x86::pv::{context, emulate};
 use crate::arch::x86::svm;
 use crate::hvm::memory;
 use crate::{acpi, console, guest_time, percpu, power, schedule, smp, time, timers, tlb};
+use ::mm::pv::{ENTRIES, scan};
 use ::mm::{FrameTable, Heap, Kind, LastRef, MmioAccess};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -37,6 +38,13 @@ fn frame_ptr(mfn: Mfn, offset: usize, len: usize) -> Option<*mut u8> {
         return None;
     }
     Some(mm::phys_to_virt(mfn.addr() + offset as u64))
+}
+
+/// A frame of RAM as a page table.
+#[inline]
+fn page_table(mfn: Mfn) -> Option<&'static [AtomicU64; ENTRIES]> {
+    // SAFETY: a whole frame of RAM in the direct map, which is mapped for ever; only atomics look at it.
+    frame_ptr(mfn, 0, 4096).map(|p| unsafe { &*p.cast::<[AtomicU64; ENTRIES]>() })
 }
 
 /// Pages of interrupt controllers, which no guest may map.
@@ -122,6 +130,14 @@ impl ::mm::Platform for Machine {
                 .map(|_| ()),
             None => Err(0),
         }
+    }
+    #[inline]
+    fn first_present(&self, table: Mfn, from: usize) -> Option<usize> {
+        scan::first_present(page_table(table)?, from)
+    }
+    #[inline]
+    fn last_present(&self, table: Mfn, end: usize) -> Option<usize> {
+        scan::last_present(page_table(table)?, end)
     }
     fn install_reserved(&self, l4: Mfn, _domain: DomId) {
         for (i, entry) in mm::reserved_slots().into_iter().enumerate() {

@@ -14,6 +14,7 @@
 //! that, and [`Paging::drain`] does so explicitly.
 pub mod entry;
 mod ops;
+pub mod scan;
 pub mod segdesc;
 mod table;
 mod target;
@@ -43,6 +44,16 @@ pub trait Platform {
         old: u64,
         new: u64,
     ) -> core::result::Result<(), u64>;
+    /// The first present entry of `table` from index `from` on ([`scan`] has a fast way).
+    fn first_present(&self, table: Mfn, from: usize) -> Option<usize> {
+        (from..ENTRIES).find(|&i| self.read(table, i) & entry::P != 0)
+    }
+    /// The last present entry of `table` below index `end`.
+    fn last_present(&self, table: Mfn, end: usize) -> Option<usize> {
+        (0..end.min(ENTRIES))
+            .rev()
+            .find(|&i| self.read(table, i) & entry::P != 0)
+    }
     /// Writes the hypervisor's own entries into slots 256..=271 of an L4 being validated for `domain`.
     fn install_reserved(&self, l4: Mfn, domain: DomId);
     /// May `domain` map `mfn`, which is not RAM?

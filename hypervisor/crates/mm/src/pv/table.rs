@@ -71,7 +71,9 @@ impl<'a, P_: Platform> Paging<'a, P_> {
         t: &PvTables,
         mfn: Mfn,
     ) -> core::result::Result<(), (usize, xen_abi::Errno)> {
-        for i in 0..ENTRIES {
+        let mut next = 0;
+        while let Some(i) = self.platform.first_present(mfn, next) {
+            next = i + 1;
             let old = self.platform.read(mfn, i);
             if old & P == 0 {
                 continue;
@@ -99,7 +101,9 @@ impl<'a, P_: Platform> Paging<'a, P_> {
         start: usize,
         budget: &mut Budget,
     ) -> core::result::Result<(), (usize, xen_abi::Errno)> {
-        for i in start..ENTRIES {
+        let mut next = start;
+        while let Some(i) = self.platform.first_present(mfn, next) {
+            next = i + 1;
             let old = self.platform.read(mfn, i);
             if old & P == 0 || reserved(level, i) {
                 continue;
@@ -139,7 +143,11 @@ impl<'a, P_: Platform> Paging<'a, P_> {
         }
         let ty = word::bits(level.into());
         if level == Level::L1 {
-            (0..ENTRIES).for_each(|i| self.put_target(self.platform.read(mfn, i)));
+            let mut next = 0;
+            while let Some(i) = self.platform.first_present(mfn, next) {
+                self.put_target(self.platform.read(mfn, i));
+                next = i + 1;
+            }
             f.touch(self.platform.tlb_clock());
             f.set_word(ty);
             self.drop_page(PageRef::from_raw(mfn));
@@ -171,7 +179,9 @@ impl<'a, P_: Platform> Paging<'a, P_> {
         {
             self.release(t, target(stopped), budget)?;
         }
-        for i in (0..held.min(ENTRIES)).rev() {
+        let mut end = held;
+        while let Some(i) = self.platform.last_present(mfn, end) {
+            end = i;
             let entry = self.platform.read(mfn, i);
             if entry & P == 0 || reserved(level, i) {
                 continue;
