@@ -164,7 +164,13 @@ fn setup_table<H: Host>(cx: &Cx<H>, op: &mut SetupTable) -> Result<(), Stop> {
             .get(i as usize)
             .copied()
             .ok_or(Errno::EINVAL)?;
-        if cx.write_nth(op.frame_list, u64::from(i), &frame.0).is_err() {
+        // A guest with frame numbers of its own is told where it has put the page, if anywhere.
+        let shown = if dom.is_hvm() {
+            cx.h.m2p_get(frame)
+        } else {
+            frame.0
+        };
+        if cx.write_nth(op.frame_list, u64::from(i), &shown).is_err() {
             op.status = GNTST_BAD_VIRT_ADDR;
         }
     }
