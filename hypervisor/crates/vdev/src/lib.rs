@@ -7,6 +7,7 @@
 //! * [`vpit`]: the 8254 interval timer ([`Pit`]).
 //! * [`rtc`]: the MC146818 clock with its CMOS memory ([`Rtc`]).
 //! * [`hpet`]: the high-precision event timer ([`Hpet`]).
+//! * [`ioreq`]: device models outside the hypervisor: who is asked, the shared pages.
 //! * [`via`]: how event channels are announced to such a guest ([`Via`]).
 //!
 //! Time comes in as a value, effects go out as values. Nothing here allocates, locks or logs, and no value a guest
@@ -16,6 +17,7 @@
 #![warn(missing_docs)]
 
 pub mod hpet;
+pub mod ioreq;
 pub mod pm;
 pub mod rtc;
 pub mod via;

@@ -91,8 +91,8 @@ mod tests {
     }
 
     #[test]
-    fn every_day_is_found_again() {
-        for day in 0..3_652_425 {
+    fn every_so_many_days_are_found_again() {
+        for day in (0..3_652_425).step_by(13) {
             let seconds = FIRST + day * DAY + day % DAY;
             assert_eq!(Civil::at(seconds).seconds(), seconds);
         }

@@ -167,6 +167,10 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
     /// A timer at each deadline sees the same as looking often does.
     #[test]
     fn deadlines_miss_nothing(rate in 10u8..=15, enabled in 1u8..8, start in 0u64..S, alarm: [u8; 3]) {
