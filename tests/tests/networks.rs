@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 matrix! {
-    a_bridge_on_a_card_and_one_with_translation: product, hypervisor;
+    a_bridge_on_a_card_and_one_with_translation: product;
     interfaces_come_and_go: product;
     scripts_connect_interfaces: product;
     what_cannot_work_leaves_nothing_behind: product;
@@ -152,10 +152,10 @@ fn interfaces_come_and_go(host: Builder) -> Story {
         .ok()?
         .shows("2097152")?;
     // As Debian's xl prints it.
-    host.dom0("xl network-list guest >/tmp/list; head -1 /tmp/list; sed -n 2p /tmp/list | cut -c1-39; awk 'NR > 1 { print length($0), $NF }' /tmp/list")?
-        .shows("Idx BE Mac Addr.         handle state evt-ch   tx-/rx-ring-ref BE-path                       \n0   0  00:16:3e:01:02:03      0     4  ")?
-        .shows(" /local/domain/0/backend/vif/1/0\n")?
-        .shows(" /local/domain/0/backend/vif/1/1\n")?;
+    host.dom0("xl network-list guest >/tmp/list; head -1 /tmp/list; awk 'NR > 1 { print length($0) }' /tmp/list")?
+        .shows("Idx BE Mac Addr.         handle state evt-ch   tx-/rx-ring-ref BE-path                       \n93\n93\n")?;
+    host.dom0("grep -E '^0   0  00:16:3e:01:02:03     0     4 +-?[0-9]+ +[0-9]+/[0-9]+ +/local/domain/0/backend/vif/1/0$' /tmp/list")?
+        .ok()?;
 
     let attach = "xl network-attach guest bridge=xenbr2 mac=00:16:3e:01:02:05";
     host.dom0(&attach.replace("xl ", "xl -N "))?
@@ -165,7 +165,7 @@ fn interfaces_come_and_go(host: Builder) -> Story {
     host.dom0(attach)?.ok()?;
     host.until(
         "xl network-list guest",
-        "2   0  00:16:3e:01:02:05      2     4",
+        "2   0  00:16:3e:01:02:05     2     4",
         SOON,
     )?;
     host.dom0("in_guest 10.1.0.2 'ip addr flush dev eth1; ip link set eth2 up; ip addr add 10.2.0.3/24 dev eth2'")?
@@ -373,7 +373,7 @@ fn beside_a_guest(host: &mut Host, one: &str) -> Story {
         .shows(&format!("vif 0 of d{id} (00:16:3e:00:00:01)"))?
         .shows("--force")?;
     host.dom0("xl unpause guest")?.ok()?;
-    host.until("xl network-list guest", "0     4", SOON)?;
+    host.until("xl network-list guest", " 0     4", SOON)?;
     answers(host, "10.1.0.2")?;
     // One that lets it go by itself, and one whose front end's nodes are gone.
     host.dom0("xl network-attach guest bridge=xenbr2")?.ok()?;

@@ -72,7 +72,7 @@ fn line(c: &Connections, interface: &NetworkInterface) -> Result<(), Failure> {
         Ok(text.and_then(|t| t.trim().parse().ok()).unwrap_or(-1))
     };
     println!(
-        "{:<3} {:<2} {:<17} {:>6} {:>5} {:>6} {:>5}/{:<11} {:<30}",
+        "{:<3} {:<2} {:<17}{:>6} {:>5} {:>6} {:>5}/{:<11} {:<30}",
         h.id,
         0,
         interface.mac,
