@@ -254,7 +254,7 @@ impl Opening {
 
     /// Opcodes after 0f.
     fn two(&self) -> Option<Op> {
-        let memory = self.modrm? < 0xc0;
+        let memory = self.modrm.is_some_and(|byte| byte < 0xc0);
         Some(match self.opcode {
             0x01 => match (self.reg()?, memory) {
                 (0, true) => Op::Sgdt,
