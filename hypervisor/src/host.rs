@@ -282,7 +282,7 @@ impl Host for Machine {
         CpuidPolicy::pv_default(emulate::native_cpuid)
     }
     fn default_hvm_cpuid(&self) -> CpuidPolicy {
-        CpuidPolicy::hvm_default(emulate::native_cpuid)
+        CpuidPolicy::hvm_default(crate::hvm::cpuid::offered)
     }
     fn host_cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
         emulate::native_cpuid(leaf, subleaf)
