@@ -4,6 +4,7 @@
 //! [`VERBS`] lists what it does. Everything is measured by repeating it and dividing; set-up is outside the loop.
 
 mod cpu;
+mod io;
 mod xen;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,6 +24,9 @@ const VERBS: &[Verb] = &[
     ("until", "NAME WORD SHELL-COMMAND", until),
     ("relay", "PREFIX SHELL-COMMAND", relay),
     ("echo", "", echo),
+    ("disk", "DEVICE", io::disk),
+    ("net", "ADDRESS", io::net),
+    ("serve", "", io::serve),
 ];
 
 fn main() -> ExitCode {
