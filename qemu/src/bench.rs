@@ -168,7 +168,7 @@ fn measure(column: &Column) -> Result<Figures> {
     let plain = Kernel::debian()?.unpacked()?;
     let spec = HostSpec {
         hypervisor: column.hypervisor.clone(),
-        // Unpacking itself without a hypervisor below takes Debian's kernel some minutes in this emulator.
+        // Below a hypervisor the kernel is unpacked already when it starts: here too.
         kernel: (column.hypervisor == Hypervisor::None).then(|| plain.clone()),
         tools: column.tools,
         mode: Mode::Script(script),

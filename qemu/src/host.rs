@@ -180,12 +180,13 @@ impl HostSpec {
 
     /// dom0's kernel command line.
     pub fn dom0_cmdline(&self) -> String {
+        // Without a hypervisor, a kernel told to print through one never starts.
         let console = if self.hypervisor == Hypervisor::None {
             "console=ttyS0"
         } else {
-            "console=hvc0"
+            "console=hvc0 earlyprintk=xen"
         };
-        format!("{console} earlyprintk=xen panic=5 {}", self.dom0_args)
+        format!("{console} panic=5 {}", self.dom0_args)
             .trim_end()
             .to_owned()
     }
