@@ -19,7 +19,7 @@ use domain::{
     CpuMask, CpuidPolicy, CpuidResult, Domain, EfiInfo, Fault, Host, HostInfo, IrqControl, Mutex,
     Registry, SegmentBase, Vcpu,
 };
-use xen_abi::sched::{SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT};
+use xen_abi::sched::{SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
 use xen_abi::{DomId, Errno, Mfn};
 
 /// The machine.
@@ -413,7 +413,7 @@ impl Host for Machine {
         log::info!("Domain-0 stops the machine, reason {reason}");
         match reason {
             SHUTDOWN_POWEROFF => power::machine_poweroff(),
-            SHUTDOWN_REBOOT => power::machine_reset(),
+            SHUTDOWN_REBOOT | SHUTDOWN_WATCHDOG => power::machine_reset(),
             _ => crate::panic::fatal("Domain-0 crashed"),
         }
     }

@@ -7,9 +7,10 @@ use crate::host::HOST;
 use crate::percpu::{self, MAX_CPUS};
 use crate::{hvm, schedule, time};
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use domain::{Host, Mutex, Vcpu};
 use sched::Key;
+use xen_abi::sched::SHUTDOWN_WATCHDOG;
 use xen_abi::xen::VIRQ_TIMER;
 
 static DEADLINES: [Mutex<Vec<(u64, Key)>>; MAX_CPUS] = [const { Mutex::new(Vec::new()) }; MAX_CPUS];
@@ -35,6 +36,7 @@ fn next_deadline(v: &Vcpu) -> Option<u64> {
         v.periodic_next_ns.load(Ordering::Relaxed)
     };
     let apic = v.hvm.as_ref().map_or(0, |h| hvm::events::timer_deadline(h));
+    let watchdogs = v.watchdog_ns.iter().map(|w| w.load(Ordering::Relaxed));
     [
         apic,
         v.timer_ns.load(Ordering::Relaxed),
@@ -42,6 +44,7 @@ fn next_deadline(v: &Vcpu) -> Option<u64> {
         v.poll_deadline_ns.load(Ordering::Relaxed),
     ]
     .into_iter()
+    .chain(watchdogs)
     .filter(|t| *t != 0)
     .min()
 }
@@ -145,6 +148,18 @@ fn expire(dom: &domain::Domain, v: &Vcpu, now: u64) {
     }
     if let Some(hvm) = &v.hvm {
         hvm::events::expire_timer(v, hvm);
+    }
+    let bites = |w: &AtomicU64| {
+        let at = w.load(Ordering::Relaxed);
+        // Only the deadline that was seen: the guest may be petting it at this moment.
+        at != 0
+            && at <= now
+            && w.compare_exchange(at, 0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    };
+    if v.watchdog_ns.iter().filter(|w| bites(w)).count() != 0 {
+        log::warn!("{}: its watchdog bites", dom.id);
+        domain::shutdown(&HOST, dom, SHUTDOWN_WATCHDOG);
     }
     if tick {
         domain::send_vcpu_virq(&HOST, dom, v.id, VIRQ_TIMER);

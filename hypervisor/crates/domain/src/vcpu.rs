@@ -113,6 +113,8 @@ pub struct Vcpu {
     pub periodic_ns: AtomicU64,
     /// Deadline of a `SCHEDOP_poll`, 0 = none.
     pub poll_deadline_ns: AtomicU64,
+    /// When the domain's watchdogs bite, 0 = not in use. They are the domain's; its first vcpu keeps them.
+    pub watchdog_ns: [AtomicU64; 2],
     /// Port polled for, or 0 for several.
     pub poll_port: AtomicU32,
     /// An NMI is to be delivered.
@@ -158,6 +160,7 @@ impl Vcpu {
             timer_ns: AtomicU64::new(0),
             periodic_ns: AtomicU64::new(0),
             poll_deadline_ns: AtomicU64::new(0),
+            watchdog_ns: [const { AtomicU64::new(0) }; 2],
             poll_port: AtomicU32::new(0),
             nmi_pending: AtomicBool::new(false),
             kernel_mode: AtomicBool::new(true),

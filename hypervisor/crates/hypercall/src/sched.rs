@@ -1,7 +1,7 @@
-//! `sched_op`: giving up the CPU, and shutting down.
+//! `sched_op`: giving up the CPU, shutting down, and watchdogs.
 use crate::{Cx, Ret, Stop};
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use domain::{DomEvents, Host, PF_BLOCKED, PF_POLLING};
 use evtchn::SharedEvents;
 use xen_abi::sched::*;
@@ -52,9 +52,41 @@ pub fn sched_op<H: Host>(cx: &Cx<H>) -> Ret {
             domain::shutdown(cx.h, &dom, op.reason);
             Ok(0)
         }
-        WATCHDOG => Err(Errno::ENOSYS.into()),
+        WATCHDOG => watchdog(cx, cx.read(arg)?),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// `SCHEDOP_watchdog`: id 0 asks for a new one and gets its number; timeout 0 stops one, any other pets it.
+fn watchdog<H: Host>(cx: &Cx<H>, op: Watchdog) -> Ret {
+    let keeper = cx.dom.vcpus.first().ok_or(Errno::EINVAL)?;
+    let at = match op.timeout {
+        0 => 0,
+        seconds => {
+            let span = u64::from(seconds) * 1_000_000_000;
+            cx.h.now_ns().saturating_add(span)
+        }
+    };
+    let given = if op.id == 0 {
+        if at == 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let take = |w: &AtomicU64| {
+            w.compare_exchange(0, at, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        };
+        let free = keeper.watchdog_ns.iter().position(take);
+        free.ok_or(Errno::ENOSPC)? as i64 + 1
+    } else {
+        let slot = keeper.watchdog_ns.get(op.id as usize - 1);
+        let set = |old| (old != 0).then_some(at);
+        slot.ok_or(Errno::EINVAL)?
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, set)
+            .map_err(|_| Errno::EINVAL)?;
+        0
+    };
+    cx.h.vcpu_timer_changed(keeper);
+    Ok(given)
 }
 
 /// `SCHEDOP_block`: enables events and sleeps until one comes.

@@ -2,6 +2,7 @@
 mod common;
 
 use common::{Effect, Tools};
+use core::sync::atomic::Ordering;
 use domain::Host;
 use xen_abi::domctl::*;
 use xen_abi::xen::{X86_EMU_LAPIC, XenctlBitmap};
@@ -200,6 +201,27 @@ fn an_announced_reason_is_the_one_that_counts() {
     t.simple(RESUMEDOMAIN, dom.id).unwrap();
     say(sched::SHUTDOWN, sched::SHUTDOWN_SOFT_RESET).unwrap();
     assert_eq!(reason(), Some(sched::SHUTDOWN_SOFT_RESET));
+}
+
+#[test]
+fn watchdogs_are_two_and_numbered_from_one() {
+    let t = Tools::new();
+    let (dom, _) = t.create(2, 1);
+    let set = |id, timeout| {
+        let args = t.mem.put(&sched::Watchdog { id, timeout });
+        t.h.call(&dom, nr::SCHED_OP, &[sched::WATCHDOG.into(), args])
+    };
+    assert_eq!(set(0, 0), Err(Errno::EINVAL));
+    assert_eq!(set(1, 5), Err(Errno::EINVAL), "not in use");
+    assert_eq!((set(0, 5), set(0, u32::MAX)), (Ok(1), Ok(2)));
+    assert_eq!(set(0, 5), Err(Errno::ENOSPC));
+    let at = |n: usize| dom.vcpus[0].watchdog_ns[n].load(Ordering::Relaxed);
+    assert!(at(0) != 0 && at(1) > at(0));
+    assert_eq!((set(2, 0), at(1)), (Ok(0), 0));
+    assert_eq!(set(2, 5), Err(Errno::EINVAL), "stopped is not in use");
+    for id in [3, u32::MAX] {
+        assert_eq!(set(id, 5), Err(Errno::EINVAL));
+    }
 }
 
 #[test]
