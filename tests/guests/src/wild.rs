@@ -365,7 +365,8 @@ fn suicidal(number: u32, command: u64) -> bool {
     const VCPUOP_DOWN: u64 = 2;
     match number {
         IRET | SCHED_OP_COMPAT => true,
-        SCHED_OP => (1..=3).contains(&command),
+        // A watchdog that bites ends the guest as a shutdown does.
+        SCHED_OP => (1..=3).contains(&command) || command == 6,
         VCPU_OP => command == VCPUOP_DOWN,
         _ => false,
     }
