@@ -19,10 +19,19 @@ impl Host {
         self.micro_smp(name, deed, 1)
     }
 
+    /// The same as a PVH guest.
+    pub fn micro_pvh(&mut self, name: &str, deed: &str) -> Result<Reply> {
+        self.micro_of("pvh", name, deed, 1)
+    }
+
     /// The same with several vcpus.
     pub fn micro_smp(&mut self, name: &str, deed: &str, vcpus: u32) -> Result<Reply> {
+        self.micro_of("pv", name, deed, vcpus)
+    }
+
+    fn micro_of(&mut self, kind: &str, name: &str, deed: &str, vcpus: u32) -> Result<Reply> {
         let config = format!(
-            r#"name="{name}"\ntype="pv"\nkernel="{IMAGE}"\nextra="{deed}"\nmemory=32\nvcpus={vcpus}\non_crash="preserve"\non_poweroff="preserve"\n"#
+            r#"name="{name}"\ntype="{kind}"\nkernel="{IMAGE}"\nextra="{deed}"\nmemory=32\nvcpus={vcpus}\non_crash="preserve"\non_poweroff="preserve"\non_reboot="preserve"\n"#
         );
         self.dom0(&format!("printf '{config}' > /tmp/{name}.cfg"))?
             .ok()?;
