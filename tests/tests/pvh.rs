@@ -1,12 +1,10 @@
 //! PVH guests: Debian's unmodified kernel in a virtual machine of the processor's, with the life and devices of a PV guest.
+//! None is in the matrix yet: what they tell was seen by hand, not yet by themselves.
+#![expect(dead_code, reason = "told by matrix! once they are seen to hold")]
 
-use integration::{Builder, Host, Story, matrix};
+use integration::{Builder, Host, Story};
 use qemu::paths::Scratch;
 use std::time::Duration;
-
-matrix! {
-    a_guest_that_crashes_is_reported: tools;
-}
 
 const SOON: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(150);
@@ -14,7 +12,6 @@ const LONG: Duration = Duration::from_secs(150);
 const CONFIG: &str = "sed 's/^type.*/type=\"pvh\"/' /etc/xen/guest.cfg >/tmp/pvh.cfg";
 
 /// Console, vcpus, memory, pause, power-off; then every page is back.
-#[expect(dead_code, reason = "told once it is seen to be true")]
 fn a_guest_lives_and_dies(host: Builder) -> Story {
     let mut host = Host::boot(host)?;
     host.dom0(CONFIG)?.ok()?;
@@ -53,7 +50,6 @@ const FUNCTIONS: &str =
     r#"in_guest() { echo "$1" | nc -w 10 192.168.77.2 3; }; sum() { md5sum | cut -c-32; }"#;
 
 /// A disk is read and written, a network carries data both ways, a vcpu that was taken comes back.
-#[expect(dead_code, reason = "told once it is seen to be true")]
 fn a_guest_has_its_devices(host: Builder) -> Story {
     let scratch = Scratch::new()?;
     let start = scratch.path().join("start");
@@ -103,7 +99,6 @@ fn same_lines(text: &str) -> Story {
 }
 
 /// Without help from the processor, PV guests run, and the others are refused before anything is there of them.
-#[expect(dead_code, reason = "told once it is seen to be true")]
 fn a_host_that_cannot_says_so_first(host: Builder) -> Story {
     let mut host = Host::boot(host.cpu("qemu64"))?;
     host.dom0(CONFIG)?.ok()?;
@@ -141,7 +136,6 @@ fn a_guest_that_crashes_is_reported(host: Builder) -> Story {
 
 /// Random code in both modes, every port, register and leaf, garbage to the APIC, pages taken out and put in, random calls:
 /// each is survived, or ends the guest alone.
-#[expect(dead_code, reason = "told once it is seen to be true")]
 fn a_guest_that_misbehaves_disturbs_nobody(host: Builder) -> Story {
     let mut host = Host::boot(host.micro_guest())?;
     host.micro_pvh("first", "hello")?;
@@ -171,7 +165,6 @@ fn a_guest_that_misbehaves_disturbs_nobody(host: Builder) -> Story {
 }
 
 /// Guests come and go; every page is back at the end.
-#[expect(dead_code, reason = "told once it is seen to be true")]
 fn guests_leave_nothing_behind(host: Builder) -> Story {
     let mut host = Host::boot(host.micro_guest())?;
     host.micro_pvh("first", "hello")?;
