@@ -9,18 +9,23 @@ use xen_abi::Mfn;
 
 /// Reads an entry of a guest's page table.
 fn entry(dom: &Domain, gpa: u64, bytes: u32) -> Option<u64> {
-    let (mfn, offset) = (p2m::frame(dom, gpa >> 12, false)?, gpa as usize & 0xfff);
-    match bytes {
+    let offset = gpa as usize & 0xfff;
+    p2m::with_frame(dom, gpa >> 12, false, |mfn| match bytes {
         8 => Some(HOST.shared_u64(mfn, offset)?.load(Ordering::Acquire)),
         _ => Some(HOST.shared_u32(mfn, offset)?.load(Ordering::Acquire).into()),
-    }
+    })?
 }
 
-/// The frame behind `gva`.
-fn frame(paging: &GuestPaging, gva: u64, write: bool) -> Result<Mfn, Fault> {
+/// Calls `f` with the frame behind `gva`.
+fn at<R>(
+    paging: &GuestPaging,
+    gva: u64,
+    write: bool,
+    f: impl FnOnce(Mfn) -> Result<R, Fault>,
+) -> Result<R, Fault> {
     let (dom, _) = pv::guest();
     let gpa = paging.walk(gva, write, |at, bytes| entry(dom, at, bytes))?;
-    p2m::frame(dom, gpa >> 12, write).ok_or(Fault)
+    p2m::with_frame(dom, gpa >> 12, write, f).ok_or(Fault)?
 }
 
 /// Calls `f` for each page of `[gva, gva + len)`: frame, offset in it, first byte and length of the part.
@@ -33,10 +38,10 @@ fn pages(
     let paging = super::VirtualCpu::paging(&cpu());
     let mut done = 0;
     while done < len {
-        let at = gva.checked_add(done as u64).ok_or(Fault)?;
-        let offset = at as usize & 0xfff;
+        let address = gva.checked_add(done as u64).ok_or(Fault)?;
+        let offset = address as usize & 0xfff;
         let part = (4096 - offset).min(len - done);
-        f(frame(&paging, at, write)?, offset, done, part)?;
+        at(&paging, address, write, |mfn| f(mfn, offset, done, part))?;
         done += part;
     }
     Ok(())
@@ -62,9 +67,11 @@ pub fn copy_to_guest(gva: u64, buf: &[u8]) -> Result<(), Fault> {
 pub fn read_some(paging: &GuestPaging, gva: u64, buf: &mut [u8]) -> usize {
     let here = (4096 - (gva as usize & 0xfff)).min(buf.len());
     let (first, second) = buf.split_at_mut(here);
-    let read = |at: u64, part: &mut [u8]| {
-        let mfn = frame(paging, at, false)?;
-        HOST.read_frame(mfn, at as usize & 0xfff, part)
+    let read = |address: u64, part: &mut [u8]| {
+        let offset = address as usize & 0xfff;
+        at(paging, address, false, |mfn| {
+            HOST.read_frame(mfn, offset, part)
+        })
     };
     if read(gva, first).is_err() {
         return 0;

@@ -15,10 +15,10 @@ pub fn root(dom: &Domain) -> u64 {
     dom.hvm.as_ref().map_or(0, |h| h.p2m.lock().root_pointer())
 }
 
-/// The frame at `gfn`, to read or write on the guest's behalf; no page leaves a physmap before all CPUs have left the guest,
-/// and this one has not until it enters again.
-pub fn frame(dom: &Domain, gfn: u64, write: bool) -> Option<Mfn> {
-    domain::hvm::access(&HOST, dom, gfn, write, |mfn| mfn).ok()
+/// Calls `f` with the frame at `gfn`, to read or write on the guest's behalf: under the physmap's lock, so that it stays the guest's
+/// for as long as that takes.
+pub fn with_frame<R>(dom: &Domain, gfn: u64, write: bool, f: impl FnOnce(Mfn) -> R) -> Option<R> {
+    domain::hvm::access(&HOST, dom, gfn, write, f).ok()
 }
 
 /// How event channels are announced.
@@ -36,7 +36,7 @@ pub fn allows(dom: &Domain, access: &Access) -> bool {
     match domain::hvm::lookup(&HOST, dom, access.gpa >> 12) {
         Some(entry) if access.fetch => entry.kind.executable(),
         // Noting a write to a page under watch makes it writable.
-        Some(_) if access.write => frame(dom, access.gpa >> 12, true).is_some(),
+        Some(_) if access.write => with_frame(dom, access.gpa >> 12, true, drop).is_some(),
         Some(_) => true,
         None => false,
     }
@@ -61,9 +61,8 @@ pub fn flush(dom: &Domain) {
 /// Fills the page at `gfn` with hypercall stubs; `None`: there is no such page.
 pub fn write_hypercall_page(dom: &Domain, gfn: u64) -> Option<()> {
     let vmcall = crate::arch::x86::cpu::features().vmx;
-    domain::hvm::access(&HOST, dom, gfn, true, |mfn| {
+    with_frame(dom, gfn, true, |mfn| {
         hypercall::control::write_hvm_hypercall_page(&HOST, mfn, vmcall)
-    })
-    .ok()?
+    })?
     .ok()
 }
