@@ -3,7 +3,7 @@
 //! [`installed`] gives a machine to be; [`Installed::boot`] logs in on the serial console and returns the same [`Host`] that
 //! the hosts of [`crate::host`] are, so `dom0("xl list")` works alike. Every boot gets a copy of the disk of its own.
 
-use crate::host::Host;
+use crate::host::{Host, command_arrives};
 use qemu::kernel::Kernel;
 use qemu::machine::{Machine, Serial};
 use qemu::qemu::{Hardware, Qemu};
@@ -163,7 +163,7 @@ impl Host {
 
     /// `poweroff` as systemd does it; waits for the machine to be off and returns all it said.
     pub fn shut_down(mut self) -> Result<String> {
-        self.agent()?.send("0 18 systemctl poweroff\n")?;
+        command_arrives(self.agent()?, 0, "systemctl poweroff")?;
         self.ends(BOOT)
     }
 }

@@ -1,4 +1,4 @@
-//! Interrupts into a hardware guest: what waits ([`waiting`]), delivered before each entry ([`deliver`]), and halting.
+//! Interrupts into a hardware guest: what waits, delivered before each entry ([`deliver`]), and halting.
 //!
 //! Event channels come by a vector of their own that needs no end-of-interrupt (`HVM_PARAM_CALLBACK_IRQ`), or through the
 //! local APIC (`HVMOP_set_evtchn_upcall_vector`): see `domain::events`.
@@ -37,13 +37,6 @@ fn upcall_vector(dom: &Domain) -> Option<u8> {
     }
 }
 
-/// Does anything wait that would wake the loaded vcpu from HLT?
-fn waiting(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu) -> bool {
-    v.nmi_pending.load(Ordering::Acquire)
-        || upcall_vector(dom).is_some()
-        || hvm.lapic.lock().pending().is_some()
-}
-
 /// Delivers what waits, or asks for an exit as soon as it can be delivered.
 #[inline]
 pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu) {
@@ -80,7 +73,6 @@ pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu
 /// HLT: sleeps until something waits. With interrupts off only an NMI can end it, and none comes: the vcpu is down.
 pub fn halt(v: &Vcpu, interruptible: bool) {
     let (dom, _) = crate::arch::x86::pv::guest();
-    let hvm = super::vcpu(v);
     if !interruptible && !v.nmi_pending.load(Ordering::Acquire) {
         v.set_flags(PF_DOWN);
         if dom.vcpus.iter().all(Vcpu::is_down) {
@@ -90,7 +82,7 @@ pub fn halt(v: &Vcpu, interruptible: bool) {
     }
     // Flag first, then look: what arrives in between clears it again.
     v.set_flags(PF_BLOCKED);
-    if waiting(dom, v, hvm) {
+    if domain::interrupt_waits(&HOST, dom, v) {
         v.clear_flags(PF_BLOCKED);
     } else {
         schedule::request();

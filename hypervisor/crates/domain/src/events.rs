@@ -3,6 +3,8 @@
 use crate::{Domain, Host, PF_BLOCKED, PF_POLLING, Vcpu};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use evtchn::{ControlBlock, Send, SharedEvents, VcpuEvents, WORDS_PER_PAGE, Wake};
+use vdev::Via;
+use xen_abi::hvm::PARAM_CALLBACK_IRQ;
 use xen_abi::{DomId, Errno, Mfn, Pirq, Port, VcpuId};
 
 const PENDING_OFFSET: usize = core::mem::offset_of!(xen_abi::xen::SharedInfo, evtchn_pending);
@@ -106,6 +108,23 @@ fn raise_upcall(v: &Vcpu) {
             }
         }
     }
+}
+
+/// Does anything wait that would interrupt a hardware-virtualised vcpu if it let itself be interrupted? An event does only if its
+/// domain has said by what vector events come.
+pub fn interrupt_waits<H: Host>(h: &H, dom: &Domain, v: &Vcpu) -> bool {
+    let (Some(machine), Some(hvm)) = (&dom.hvm, &v.hvm) else {
+        return false;
+    };
+    let via = machine.params[PARAM_CALLBACK_IRQ as usize].load(Ordering::Relaxed);
+    let upcall = || {
+        let events = DomEvents { h, dom };
+        let events = events.vcpu_events(v.id);
+        events.is_some_and(|e| e.upcall_pending.load(Ordering::SeqCst) != 0)
+    };
+    v.nmi_pending.load(Ordering::Acquire)
+        || hvm.lapic.lock().pending().is_some()
+        || matches!(Via::decode(via), Some(Via::Vector(_))) && upcall()
 }
 
 /// Unblocks a vcpu and makes its CPU notice.

@@ -34,7 +34,8 @@ pub use domain::{
 };
 pub use events::wake_vcpu;
 pub use events::{
-    DomEvents, deliver, end_poll, notify_port, send_global_virq, send_pirq, send_vcpu_virq,
+    DomEvents, deliver, end_poll, interrupt_waits, notify_port, send_global_virq, send_pirq,
+    send_vcpu_virq,
 };
 pub use guest_walk::Paging as GuestPaging;
 pub use host::{

@@ -101,7 +101,11 @@ pub fn block<H: Host>(cx: &Cx<H>) {
     events.upcall_mask.store(0, Ordering::SeqCst);
     // Flag first, then look: an event that arrives in between clears the flag again.
     cx.v.set_flags(PF_BLOCKED);
-    if events.upcall_pending.load(Ordering::SeqCst) != 0 {
+    let waits = match cx.dom.is_hvm() {
+        true => domain::interrupt_waits(cx.h, cx.dom, cx.v),
+        false => events.upcall_pending.load(Ordering::SeqCst) != 0,
+    };
+    if waits {
         cx.v.clear_flags(PF_BLOCKED);
     } else {
         cx.h.reschedule();
