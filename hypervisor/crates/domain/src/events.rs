@@ -110,18 +110,18 @@ fn raise_upcall(v: &Vcpu) {
     }
 }
 
-/// Does anything wait that would interrupt a hardware-virtualised vcpu if it let itself be interrupted? An event does only if its
-/// domain has said by what vector events come.
+/// Does anything wait that would interrupt a vcpu, if a hardware-virtualised one let itself be interrupted? An event interrupts
+/// those only if their domain has said by what vector events come.
 pub fn interrupt_waits<H: Host>(h: &H, dom: &Domain, v: &Vcpu) -> bool {
-    let (Some(machine), Some(hvm)) = (&dom.hvm, &v.hvm) else {
-        return false;
-    };
-    let via = machine.params[PARAM_CALLBACK_IRQ as usize].load(Ordering::Relaxed);
     let upcall = || {
         let events = DomEvents { h, dom };
         let events = events.vcpu_events(v.id);
-        events.is_some_and(|e| e.upcall_pending.load(Ordering::SeqCst) != 0)
+        events.is_some_and(|e| e.needs_delivery())
     };
+    let (Some(machine), Some(hvm)) = (&dom.hvm, &v.hvm) else {
+        return upcall();
+    };
+    let via = machine.params[PARAM_CALLBACK_IRQ as usize].load(Ordering::Relaxed);
     v.nmi_pending.load(Ordering::Acquire)
         || hvm.lapic.lock().pending().is_some()
         || matches!(Via::decode(via), Some(Via::Vector(_))) && upcall()

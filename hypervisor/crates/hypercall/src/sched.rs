@@ -101,11 +101,7 @@ pub fn block<H: Host>(cx: &Cx<H>) {
     events.upcall_mask.store(0, Ordering::SeqCst);
     // Flag first, then look: an event that arrives in between clears the flag again.
     cx.v.set_flags(PF_BLOCKED);
-    let waits = match cx.dom.is_hvm() {
-        true => domain::interrupt_waits(cx.h, cx.dom, cx.v),
-        false => events.upcall_pending.load(Ordering::SeqCst) != 0,
-    };
-    if waits {
+    if domain::interrupt_waits(cx.h, cx.dom, cx.v) {
         cx.v.clear_flags(PF_BLOCKED);
     } else {
         cx.h.reschedule();
@@ -136,10 +132,7 @@ fn poll<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         }
     }
     // A poller also wakes for any event that would interrupt it.
-    if shared
-        .vcpu_events(cx.v.id)
-        .is_some_and(|e| e.needs_delivery())
-    {
+    if domain::interrupt_waits(cx.h, cx.dom, cx.v) {
         cx.dom.events.read().poll_end(cx.v.id);
         cx.v.clear_flags(PF_POLLING);
         return Ok(0);
