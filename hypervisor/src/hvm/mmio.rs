@@ -89,5 +89,5 @@ fn write(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
     let rip = regs.rip();
     op.retire(old, &mut regs);
     // A repeated store that goes on at the same address is a loop over nothing: let the guest have its turns.
-    regs.rip() != rip || op.len() != 0
+    regs.rip() != rip || !op.is_empty()
 }
