@@ -1,9 +1,9 @@
 //! `xtask test`: everything that `tests/run` checks once the machine is set up, with the time each part took.
 
 use crate::steps::Steps;
+use crate::stories::{self, Choice};
 use crate::{Context, Result, disk, dist, paths, tidy};
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -96,69 +96,12 @@ impl Run {
 
     fn emulator(&mut self, filter: Option<&str>) {
         self.check("build", dist::build);
-        self.check("emulator tests", |_| {
-            let threads = format!("--test-threads={}", at_once());
-            let mut args = vec!["--ignored", &threads];
-            args.extend(filter);
-            if filter != Some(REFERENCE) {
-                args.extend(["--skip", REFERENCE]);
-            }
-            stories(&args)
-        });
+        let choice = Choice {
+            with: filter,
+            without: (filter != Some(REFERENCE)).then_some(REFERENCE),
+        };
+        self.check("emulator tests", |steps| stories::tell(steps, &choice));
     }
-}
-
-/// How many hosts are emulated at a time. A story spends about half of its time waiting, and a host keeps no more than two CPUs
-/// busy; more of them than half as many as there are CPUs, but for two, would miss their deadlines.
-fn at_once() -> usize {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    cpus.min(2).max(cpus / 2)
-}
-
-/// Tells the stories that `args` choose. One that fails is told a second time, alone: on a busy machine an emulated host may miss
-/// a deadline. What fails twice has failed; what fails once is named.
-fn stories(args: &[&str]) -> Result<()> {
-    let failed = tell(args)?;
-    let mut again = Vec::new();
-    for name in &failed {
-        println!("telling `{name}` a second time");
-        let args = ["--ignored", "--test-threads=1", "--exact", name];
-        again.extend(tell(&args)?);
-    }
-    if !failed.is_empty() {
-        println!("failed at first: {}", failed.join(", "));
-    }
-    if again.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("failed twice: {}", again.join(", ")).into())
-    }
-}
-
-/// Runs emulator tests with their output shown; the names of those that failed.
-fn tell(args: &[&str]) -> Result<Vec<String>> {
-    let mut cargo = Command::new("cargo")
-        .args(["test", "-p", "integration", "--no-fail-fast", "--"])
-        .args(args)
-        .current_dir(paths::workspace())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cargo")?;
-    let mut failed = Vec::new();
-    if let Some(out) = cargo.stdout.take() {
-        for line in BufReader::new(out).lines().map_while(std::io::Result::ok) {
-            println!("{line}");
-            let name = line
-                .strip_prefix("test ")
-                .and_then(|l| l.strip_suffix(" ... FAILED"));
-            failed.extend(name.map(str::to_owned));
-        }
-    }
-    let status = cargo.wait().context("cargo")?;
-    if !status.success() && failed.is_empty() {
-        return Err(format!("cargo test: {status}").into());
-    }
-    Ok(failed)
 }
 
 /// A line about where the tests run: figures mean little without it.

@@ -22,6 +22,7 @@ pub mod paths;
 pub mod qemu;
 pub mod run;
 pub mod steps;
+pub mod stories;
 pub mod tidy;
 
 pub use error::{Context, Result};

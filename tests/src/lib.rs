@@ -1,6 +1,6 @@
 //! Stories about whole hosts: [`host::Host`] boots one in an emulator and talks to its dom0. The stories are in `tests/tests/`.
 //!
-//! Stories that need an emulator are `#[ignore]`d for a plain `cargo test`; `tests/run` runs them, one at a time.
+//! Stories that need an emulator are `#[ignore]`d for a plain `cargo test`; `tests/run` runs each as a process of its own, a few at a time.
 //! A story that both hypervisors and both sets of tools must bear out is told with [`matrix!`].
 
 pub mod host;

@@ -65,7 +65,7 @@ fn dom0_gets_the_memory_it_was_given(builder: Builder) -> Story {
 fn all_cpus_are_brought_up(builder: Builder) -> Story {
     for cpus in [1, 5, 8] {
         let mut host = Host::boot(builder.clone().cpus(cpus))?;
-        assert_eq!(host.dom0("xl info")?.number("nr_cpus")?, cpus.into());
+        assert_eq!(host.dom0("xl info")?.number("nr_cpus")?, i64::from(cpus));
         assert_eq!(host.dom0("nproc")?.text.trim(), cpus.to_string());
         host.power_off()?;
     }
