@@ -7,8 +7,7 @@ use crate::arch::x86::entry::{cpuinfo, uaccess};
 use crate::arch::x86::irq::{ioapic, pci};
 use crate::arch::x86::mm;
 use crate::arch::x86::pv::{context, emulate};
-use crate::arch::x86::svm;
-use crate::hvm::memory;
+use crate::hvm::{memory, vendor};
 use crate::{acpi, console, guest_time, percpu, power, schedule, smp, time, timers, tlb};
 use ::mm::pv::{ENTRIES, scan};
 use ::mm::{FrameTable, Heap, Kind, LastRef, MmioAccess};
@@ -274,7 +273,7 @@ impl Host for Machine {
             max_mfn: mm::max_mfn().0,
             tsc_mul: scale.mul,
             tsc_shift: scale.shift,
-            hvm: svm::available(),
+            hvm: vendor::available(),
             hw_cap: hw_caps(),
         }
     }
@@ -347,6 +346,9 @@ impl Host for Machine {
     }
     fn flush_tlb_mask(&self, cpus: CpuMask, gva: Option<u64>) {
         tlb::flush_mask(cpus, gva);
+    }
+    fn p2m_format(&self) -> ::mm::p2m::Format {
+        vendor::format()
     }
     fn flush_p2m(&self, dom: &Domain) {
         crate::hvm::p2m::flush(dom);

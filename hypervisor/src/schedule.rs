@@ -8,8 +8,8 @@ use crate::arch::x86::entry::cpuinfo::current;
 use crate::arch::x86::irq::vectors;
 use crate::arch::x86::mm;
 use crate::arch::x86::pv::{self, context};
-use crate::arch::x86::svm;
 use crate::host::HOST;
+use crate::hvm::vendor;
 use crate::percpu::{self, MAX_CPUS};
 use crate::{smp, time, timers};
 use alloc::sync::Arc;
@@ -381,7 +381,7 @@ fn unload(dom: &Arc<Domain>, v: &Vcpu, parked: Option<sched::Entity>, now: u64) 
 /// Takes a vcpu's state off this CPU.
 fn take_off(v: &Vcpu) {
     match v.hvm {
-        Some(_) => svm::state::save(v),
+        Some(_) => vendor::save(v),
         None => context::save(v),
     }
 }
@@ -389,7 +389,7 @@ fn take_off(v: &Vcpu) {
 /// Puts a vcpu's state onto this CPU.
 fn put_on(dom: &'static Arc<Domain>, v: &'static Vcpu) {
     match v.hvm {
-        Some(_) => svm::state::load(dom, v),
+        Some(_) => vendor::load(dom, v),
         None => context::load(dom, v),
     }
 }

@@ -1,6 +1,6 @@
 //! The loaded hardware guest's memory by its own virtual addresses: translated by its tables and its physmap, page by page.
 
-use super::{cpu, p2m};
+use super::{p2m, vendor};
 use crate::arch::x86::pv;
 use crate::host::HOST;
 use core::sync::atomic::Ordering;
@@ -35,7 +35,7 @@ fn pages(
     write: bool,
     mut f: impl FnMut(Mfn, usize, usize, usize) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let paging = super::VirtualCpu::paging(&cpu());
+    let paging = vendor::paging();
     let mut done = 0;
     while done < len {
         let address = gva.checked_add(done as u64).ok_or(Fault)?;

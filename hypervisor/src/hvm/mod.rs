@@ -13,9 +13,9 @@ pub mod memory;
 pub mod mmio;
 pub mod msr;
 pub mod p2m;
+pub mod vendor;
 
 use crate::arch::x86::pv;
-use crate::arch::x86::svm::Svm;
 use crate::exit::GuestExit;
 use crate::schedule;
 use domain::hvm_vcpu::{Seg, Segment};
@@ -36,6 +36,27 @@ pub enum Event {
 pub const UD: Event = Event::Exception(6, None);
 /// #GP(0).
 pub const GP: Event = Event::Exception(13, Some(0));
+
+/// Contributory exceptions (SDM vol. 3, table 6-5).
+fn contributory(vector: u8) -> bool {
+    matches!(vector, 0 | 10..=13)
+}
+
+/// What a second exception during the delivery of a first one makes; `None`: shutdown.
+pub fn combined(first: Option<u8>, event: Event) -> Option<Event> {
+    let vector = match event {
+        Event::Exception(vector, _) => vector,
+        _ => return Some(event),
+    };
+    match first {
+        Some(8) => None,
+        Some(14) if contributory(vector) || vector == 14 => Some(Event::Exception(8, Some(0))),
+        Some(first) if contributory(first) && contributory(vector) => {
+            Some(Event::Exception(8, Some(0)))
+        }
+        _ => Some(event),
+    }
+}
 
 /// Registers that neither vendor keeps with the general ones; of the vcpu that is loaded on this CPU.
 #[allow(missing_docs)]
@@ -110,14 +131,8 @@ pub fn vcpu(v: &Vcpu) -> &HvmVcpu {
     }
 }
 
-/// This CPU's hardware, on which a vcpu is loaded.
-pub fn cpu() -> Svm {
-    Svm::this_cpu()
-}
-
 /// Runs the loaded vcpu until this CPU should choose anew.
-pub fn run(dom: &Domain, v: &Vcpu) {
-    let mut cpu = cpu();
+fn run_on(mut cpu: impl VirtualCpu, dom: &Domain, v: &Vcpu) {
     let hvm = vcpu(v);
     loop {
         events::deliver(&mut cpu, dom, v, hvm);

@@ -7,3 +7,4 @@ pub mod irq;
 pub mod mm;
 pub mod pv;
 pub mod svm;
+pub mod vmx;

@@ -145,6 +145,15 @@ pub fn load(percpu: &'static PerCpu) {
     debug_assert_eq!(percpu.stack_base % STACK_SIZE as u64, 0);
 }
 
+/// Loads GDTR alone, on CPU `cpu`, whose segments are right.
+pub fn load_register(cpu: u32) {
+    #[repr(C, packed)]
+    struct Gdtr(u16, u64);
+    let gdtr = Gdtr(GDT_LIMIT, window(cpu));
+    // SAFETY: the window that the CPU has had loaded since `load`.
+    unsafe { asm!("lgdt [{}]", in(reg) &gdtr, options(readonly, nostack, preserves_flags)) };
+}
+
 /// Writes CPU `cpu`'s LDT descriptor; that CPU loads it afterwards.
 pub fn set_ldt(cpu: u32, base: u64, limit: u32) {
     let pte = mm::gdt_window_ptes(cpu)[HV_GDT_PAGE].load(core::sync::atomic::Ordering::Relaxed);

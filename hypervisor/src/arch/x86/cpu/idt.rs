@@ -47,6 +47,11 @@ pub unsafe fn set_all(stubs: u64, stride: u64, selector: u16) {
     }
 }
 
+/// The table's address.
+pub fn base() -> u64 {
+    IDT.0.get() as u64
+}
+
 /// Loads the table on the running CPU.
 pub fn load() {
     load_table(&IDT);

@@ -25,7 +25,7 @@ pub fn to_guest() {
             && v.hvm.is_some()
         {
             // Hardware guests have a loop of their own, which ends when somebody else may run.
-            crate::hvm::run(dom, v);
+            crate::hvm::vendor::run(dom, v);
             continue;
         }
         let regs = &mut info().regs;

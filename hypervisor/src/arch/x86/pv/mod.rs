@@ -124,5 +124,5 @@ pub fn init_cpu() {
     wrmsr(0x174, 0xe008);
     wrmsr(0x175, top);
     wrmsr(0x176, addr!(sysenter_entry));
-    crate::arch::x86::svm::init_cpu();
+    crate::hvm::vendor::init_cpu();
 }

@@ -3,7 +3,7 @@
 use super::Svm;
 use super::vmcb::field;
 use crate::exit::{Access, GuestExit, PortAccess};
-use crate::hvm::{Event, Reg, VirtualCpu};
+use crate::hvm::{Event, Reg, VirtualCpu, combined};
 use domain::hvm_vcpu::{Seg, Segment};
 
 const VALID: u64 = 1 << 31;
@@ -107,27 +107,6 @@ impl Svm {
     fn waiting_exception(&self) -> Option<u8> {
         let event = self.vmcb.get64(field::EVENT_INJ);
         (event & VALID != 0 && event >> 8 & 7 == TYPE_EXCEPTION).then_some(event as u8)
-    }
-}
-
-/// Contributory exceptions and #PF (SDM vol. 3, table 6-5).
-fn contributory(vector: u8) -> bool {
-    matches!(vector, 0 | 10..=13)
-}
-
-/// What a second exception during the delivery of a first one makes; `None`: shutdown.
-fn combined(first: Option<u8>, event: Event) -> Option<Event> {
-    let vector = match event {
-        Event::Exception(vector, _) => vector,
-        _ => return Some(event),
-    };
-    match first {
-        Some(8) => None,
-        Some(14) if contributory(vector) || vector == 14 => Some(Event::Exception(8, Some(0))),
-        Some(first) if contributory(first) && contributory(vector) => {
-            Some(Event::Exception(8, Some(0)))
-        }
-        _ => Some(event),
     }
 }
 

@@ -29,7 +29,6 @@ fn field(reg: Reg) -> Field {
         Reg::Rflags => Field::GuestRflags,
         Reg::Cr3 => Field::GuestCr3,
         Reg::Pat => Field::GuestPat,
-        Reg::TscOffset => Field::TscOffset,
         Reg::Efer => Field::GuestEfer,
         Reg::Cr0 => Field::GuestCr0,
         Reg::Cr4 => Field::GuestCr4,
@@ -211,10 +210,6 @@ impl VirtualCpu for Vmx {
             Some(Event::Nmi) => self.deliver_on_entry(2, event::NMI, None),
             Some(Event::Exception(vector, error)) => {
                 self.deliver_on_entry(vector, event::EXCEPTION, error);
-            }
-            Some(Event::PageFault(error, address)) => {
-                this_cpu().cr2.store(address, Ordering::Relaxed);
-                self.deliver_on_entry(14, event::EXCEPTION, Some(error));
             }
             None => crate::hvm::crash(self, "triple fault"),
         }

@@ -43,7 +43,6 @@ pub enum Field {
     EntryMsrLoads = 0x4014,
     EntryEvent = 0x4016,
     EntryErrorCode = 0x4018,
-    EntryLength = 0x401a,
     TprThreshold = 0x401c,
     CpuControls2 = 0x401e,
     InstructionError = 0x4400,
