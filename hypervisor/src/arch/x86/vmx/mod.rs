@@ -12,6 +12,7 @@ mod msrs;
 pub mod state;
 mod vmcs;
 
+use crate::arch::x86::cpu::features;
 use crate::arch::x86::mm::{alloc_frames, phys_to_virt};
 use crate::arch::x86::pv::context::rdmsr;
 use crate::arch::x86::pv::{guest, info};
@@ -46,7 +47,6 @@ const SWITCHED: [u32; 4] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084];
 
 /// What a CPU has.
 struct PerCpu {
-    on: AtomicBool,
     /// The VMCS has been launched.
     launched: AtomicBool,
     /// VPIDs given out on this CPU are of this generation, which no other CPU's are.
@@ -64,7 +64,6 @@ struct PerCpu {
 
 static CPUS: [PerCpu; MAX_CPUS] = [const {
     PerCpu {
-        on: AtomicBool::new(false),
         launched: AtomicBool::new(false),
         generation: AtomicU64::new(0),
         next_vpid: AtomicU32::new(1),
@@ -84,20 +83,37 @@ struct Shared {
     msr_bitmap: u64,
 }
 
-static SHARED: Once<Result<Shared, &'static str>> = Once::new();
+static SHARED: Once<Option<Shared>> = Once::new();
+/// A CPU has not come along.
+static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Can guests be run?
+/// Can guests be run? Settled when all CPUs are up.
+#[inline]
 pub fn available() -> bool {
-    shared().is_ok()
+    shared().is_some() && !FAILED.load(Ordering::Relaxed)
 }
 
-/// Why no guests can be run.
-pub fn reason() -> Option<&'static str> {
-    shared().err()
+#[inline]
+fn shared() -> Option<&'static Shared> {
+    SHARED
+        .call_once(|| match set_up() {
+            Ok(shared) => Some(shared),
+            Err(why) => {
+                if features().vmx {
+                    no_guests(why);
+                }
+                None
+            }
+        })
+        .as_ref()
 }
 
-fn shared() -> Result<&'static Shared, &'static str> {
-    SHARED.call_once(set_up).as_ref().map_err(|why| *why)
+/// Says so, once at boot.
+fn no_guests(why: &str) {
+    log::warn!(
+        "CPU {}: {why}: no hardware-virtualised guests",
+        percpu::cpu_id()
+    );
 }
 
 fn set_up() -> Result<Shared, &'static str> {
@@ -134,12 +150,12 @@ fn this_cpu() -> &'static PerCpu {
 
 /// Enters VMX operation for good, on this CPU, whose control registers and system-call MSRs are set for good.
 pub fn init_cpu() {
-    let Ok(shared) = shared() else {
+    let Some(shared) = shared() else {
         return;
     };
     if let Err(why) = controls::unlock() {
-        log::error!("CPU {}: {why}", percpu::cpu_id());
-        return;
+        FAILED.store(true, Ordering::Relaxed);
+        return no_guests(why);
     }
     let (Some(region), Some(vmcs), Some(apic)) = (zeroed(), zeroed(), zeroed()) else {
         crate::panic::fatal("no memory for VT-x");
@@ -149,8 +165,8 @@ pub fn init_cpu() {
         unsafe { phys_to_virt(pa).cast::<u32>().write(shared.controls.revision) };
     }
     if !enter_operation(region, vmcs) {
-        log::error!("CPU {}: VMXON fails", percpu::cpu_id());
-        return;
+        FAILED.store(true, Ordering::Relaxed);
+        return no_guests("VMXON fails");
     }
     let me = this_cpu();
     for (slot, msr) in me.msrs.iter().zip(SWITCHED) {
@@ -162,7 +178,6 @@ pub fn init_cpu() {
     state::set_up_vmcs(shared, apic);
     invept(ALL, 0);
     invvpid(ALL, 0);
-    me.on.store(true, Ordering::Release);
 }
 
 /// VMXON, and the VMCS becomes current.
