@@ -90,7 +90,14 @@ pub fn rearm() {
         .min()
         .unwrap_or(u64::MAX);
     let console = crate::console_poll_deadline();
-    time::set_timer(earliest.min(schedule::slice_end()).min(console));
+    // A slice that is over has been reported: another interrupt for it could strike before the scheduler is reached, for ever
+    // where instructions take long. The scheduler sets the timer anew.
+    let slice = if schedule::wanted() {
+        u64::MAX
+    } else {
+        schedule::slice_end()
+    };
+    time::set_timer(earliest.min(slice).min(console));
 }
 
 /// The hardware timer has fired.
