@@ -30,9 +30,9 @@ pub fn answer(v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
                 r[2] |= L1C_OSXSAVE;
             }
         }
-        0xd if sub == 0 => {
-            // ebx: size for the features enabled in the vcpu's XCR0; the CPU has exactly those loaded now.
-            r[1] = core::arch::x86_64::__cpuid_count(0xd, 0).ebx;
+        0xd if sub < 2 && r[0] != 0 => {
+            // ebx: sizes for the features enabled in the vcpu's XCR0, plain and compacted; the CPU has exactly those loaded now.
+            r[1] = core::arch::x86_64::__cpuid_count(0xd, sub).ebx;
         }
         _ => {}
     }

@@ -21,7 +21,15 @@ pub mod cpu {
     pub const MONITOR: u32 = 1 << 29;
     pub const SECONDARY: u32 = 1 << 31;
     /// The two windows are opened when they are wanted.
-    pub const ALL: u32 = TSC_OFFSET | HLT | MWAIT | RDPMC | TPR_SHADOW | IO_BITMAPS | MSR_BITMAP | MONITOR | SECONDARY;
+    pub const ALL: u32 = TSC_OFFSET
+        | HLT
+        | MWAIT
+        | RDPMC
+        | TPR_SHADOW
+        | IO_BITMAPS
+        | MSR_BITMAP
+        | MONITOR
+        | SECONDARY;
 }
 
 pub mod cpu2 {

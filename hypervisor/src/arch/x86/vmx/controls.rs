@@ -15,7 +15,8 @@ const MSR_CR4_FIXED0: u32 = 0x488;
 const MSR_CPU2: u32 = 0x48b;
 const MSR_EPT: u32 = 0x48c;
 /// Four levels, write-back tables, INVEPT for one and for all, INVVPID for one and for all.
-const EPT_NEEDED: u64 = 1 << 6 | 1 << 14 | 1 << 20 | 1 << 25 | 1 << 26 | 1 << 32 | 1 << 41 | 1 << 42;
+const EPT_NEEDED: u64 =
+    1 << 6 | 1 << 14 | 1 << 20 | 1 << 25 | 1 << 26 | 1 << 32 | 1 << 41 | 1 << 42;
 /// CPUID leaf 7, ebx: INVPCID.
 const INVPCID: u32 = 1 << 10;
 

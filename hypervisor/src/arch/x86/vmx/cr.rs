@@ -46,7 +46,10 @@ pub(super) fn cr4() -> u64 {
 pub(super) fn set_cr0(value: u64) {
     write(Field::Cr0Mask, CR0_OURS);
     write(Field::Cr0Shadow, value);
-    write(Field::GuestCr0, value & CR0_KNOWN & !CR0_OURS | CR0_ET | CR0_NE);
+    write(
+        Field::GuestCr0,
+        value & CR0_KNOWN & !CR0_OURS | CR0_ET | CR0_NE,
+    );
 }
 
 /// Sets CR4.
@@ -71,20 +74,21 @@ pub(super) fn load_pdptes(dom: &Domain) -> bool {
     }
     let table = read(Field::GuestCr3) & 0xffff_ffe0;
     let mut bytes = [0u8; 32];
-    let Some(mfn) = hvm::p2m::frame(dom, table >> 12, false) else {
-        return false;
-    };
-    if HOST
-        .read_frame(mfn, (table & 0xfff) as usize, &mut bytes)
-        .is_err()
-    {
+    let at = (table & 0xfff) as usize;
+    let got = hvm::p2m::with_frame(dom, table >> 12, false, |mfn| {
+        HOST.read_frame(mfn, at, &mut bytes)
+    });
+    if !matches!(got, Some(Ok(()))) {
         return false;
     }
     let mut entries = [0u64; 4];
     for (entry, bytes) in entries.iter_mut().zip(bytes.as_chunks::<8>().0) {
         *entry = u64::from_le_bytes(*bytes);
     }
-    if entries.iter().any(|e| e & 1 != 0 && e & PDPTE_RESERVED != 0) {
+    if entries
+        .iter()
+        .any(|e| e & 1 != 0 && e & PDPTE_RESERVED != 0)
+    {
         return false;
     }
     for (n, entry) in entries.iter().enumerate() {

@@ -131,7 +131,10 @@ impl Vmx {
             _ => return,
         }
         write(Field::EntryErrorCode, read(Field::VectoringErrorCode));
-        write(Field::EntryEvent, was & (event::VALID | event::ERROR_VALID | 0x7ff));
+        write(
+            Field::EntryEvent,
+            was & (event::VALID | event::ERROR_VALID | 0x7ff),
+        );
     }
 
     fn waiting_exception(&self) -> Option<u8> {

@@ -162,7 +162,11 @@ pub fn init_cpu() {
     };
     for pa in [region, vmcs] {
         // SAFETY: fresh frames in the direct map; their first word is the revision.
-        unsafe { phys_to_virt(pa).cast::<u32>().write(shared.controls.revision) };
+        unsafe {
+            phys_to_virt(pa)
+                .cast::<u32>()
+                .write(shared.controls.revision)
+        };
     }
     if !enter_operation(region, vmcs) {
         FAILED.store(true, Ordering::Relaxed);
@@ -172,8 +176,10 @@ pub fn init_cpu() {
     for (slot, msr) in me.msrs.iter().zip(SWITCHED) {
         slot.store(rdmsr(msr), Ordering::Relaxed);
     }
-    me.generation
-        .store(GENERATION.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    me.generation.store(
+        GENERATION.fetch_add(1, Ordering::Relaxed),
+        Ordering::Relaxed,
+    );
     me.apic.store(apic, Ordering::Relaxed);
     state::set_up_vmcs(shared, apic);
     invept(ALL, 0);

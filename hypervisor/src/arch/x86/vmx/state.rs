@@ -196,8 +196,7 @@ fn read_back(state: &mut HvmState) {
     let interruptibility = read(Field::Interruptibility);
     state.shadow = interruptibility & (blocking::STI | blocking::MOV_SS) != 0;
     state.nmi_masked = interruptibility & blocking::NMI != 0;
-    state.pending_event =
-        read(Field::EntryEvent) & 0xffff_ffff | read(Field::EntryErrorCode) << 32;
+    state.pending_event = read(Field::EntryEvent) & 0xffff_ffff | read(Field::EntryErrorCode) << 32;
     for seg in SEGMENTS {
         state.segments[seg as usize] = segment(seg);
     }
