@@ -6,6 +6,7 @@ use crate::arch::x86::pv;
 use crate::time;
 use core::sync::atomic::Ordering;
 use domain::Vcpu;
+use x86_64::registers::xcontrol::XCr0;
 
 const BASE: u32 = 0x4000_0000;
 /// Highest of our leaves.
@@ -31,12 +32,32 @@ pub fn answer(v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
             }
         }
         0xd if sub < 2 && r[0] != 0 => {
-            // ebx: sizes for the features enabled in the vcpu's XCR0, plain and compacted; the CPU has exactly those loaded now.
-            r[1] = core::arch::x86_64::__cpuid_count(0xd, sub).ebx;
+            r[1] = state_size(sub == 1);
         }
         _ => {}
     }
     r
+}
+
+/// Bytes of XSAVE's area for what XCR0 has enabled, which is what the loaded vcpu has; also in the compacted form of XSAVEC
+/// (Intel SDM vol. 1, 13.4.3), where Bochs's CPUID tells the plain size.
+pub fn state_size(compacted: bool) -> u32 {
+    use core::arch::x86_64::__cpuid_count;
+    const HEADER_END: u32 = 512 + 64;
+    const ALIGNED: u32 = 1 << 1;
+    if !compacted {
+        return __cpuid_count(0xd, 0).ebx;
+    }
+    let enabled = XCr0::read_raw();
+    let components = (2..63).filter(|n| enabled & 1 << n != 0);
+    components.fold(HEADER_END, |end, n| {
+        let leaf = __cpuid_count(0xd, n);
+        let start = match leaf.ecx & ALIGNED {
+            0 => end,
+            _ => end.next_multiple_of(64),
+        };
+        start + leaf.eax
+    })
 }
 
 /// The hypervisor's own leaves, by their number after the first.

@@ -47,8 +47,7 @@ pub fn answer(dom: &Domain, v: &Vcpu, osxsave: bool, leaf: u32, sub: u32) -> [u3
             }
         }
         0xb => r[3] = apic_id,
-        // ebx: sizes for the features enabled in the vcpu's XCR0, plain and compacted; the CPU has exactly those loaded now.
-        0xd if sub < 2 && r[0] != 0 => r[1] = core::arch::x86_64::__cpuid_count(0xd, sub).ebx,
+        0xd if sub < 2 && r[0] != 0 => r[1] = guest_cpuid::state_size(sub == 1),
         _ => {}
     }
     r
