@@ -82,6 +82,8 @@ pub fn tools(steps: &mut Steps) -> Result<()> {
             "xenconsoled",
             "-p",
             "xenstore",
+            "-p",
+            "pygrub",
         ],
         None,
     )?;

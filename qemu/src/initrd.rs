@@ -21,6 +21,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("xenconsole", "usr/lib/xen/bin/xenconsole"),
     ("xenstore", "usr/bin/xenstore"),
     ("xen-init-dom0", "usr/lib/xen/bin/xen-init-dom0"),
+    ("pygrub", "usr/lib/xen/bin/pygrub"),
 ];
 /// Debian's qemu for dom0.
 const QDISK: &str = "usr/libexec/xen-qemu-system-i386";

@@ -150,7 +150,42 @@ fn debians_pv_grub_boots_from_the_guests_disk(host: Builder) -> Story {
     )?;
     said.shows("Booting `Debian'")?.shows("hello from PV")?;
     host.dom0("xl shutdown -w own")?.ok()?;
+    dom0_finds_the_kernel_there(&mut host)?;
     host.power_off()
+}
+
+/// The same disk with `bootloader="pygrub"`, by any of the names that configurations have for it.
+fn dom0_finds_the_kernel_there(host: &mut Host) -> Story {
+    guest(&[
+        "name=\"own\"",
+        "bootloader=\"/usr/lib/xen-4.17/bin/pygrub\"",
+        "extra=\"and=more\"",
+        "memory=256",
+        "disk=[\"file:/k/disk,xvda,w\"]",
+    ])
+    .write(host)?;
+    host.dom0("xl create -q /tmp/g.cfg")?.ok()?;
+    host.guest_speaks("own")?;
+    host.dom0(
+        "(sleep 1; echo cat /proc/cmdline; sleep 3) | timeout 5 xl console own; ls /run/xen",
+    )?
+    .shows("console=hvc0 from=grub and=more")?
+    .lacks("bootloader")?;
+    host.dom0("xl destroy own")?.ok()?;
+    // One that is not there, by a name and on a disk without a menu.
+    host.dom0("xl create -q /tmp/g.cfg 'bootloader_args=[\"--entry=nope\"]' 2>&1")?
+        .fails()?
+        .shows("there are 0 \"Debian\"")?;
+    host.dom0(
+        "truncate -s 1M /tmp/none; xl create -q /tmp/g.cfg 'disk=[\"file:/tmp/none,xvda,w\"]' 2>&1",
+    )?
+    .fails()?
+    .shows("no kernel found")?;
+    host.dom0("xl list; ls /run/xen; losetup")?
+        .lacks("own")?
+        .lacks("bootloader")?
+        .lacks("/tmp/none")
+        .map(drop)
 }
 
 /// A boot loader as an administrator would write one: says how it was called, asks on the console, leaves files.

@@ -60,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "tools/xenconsoled",
         &["xen-abi", "xendev", "xenctrl", "xenstore"],
     ),
+    ("tools/pygrub", &[]),
     ("qemu", &["loader"]),
     ("tests/guests", &["xen-abi"]),
     ("tests/bench", &["xen-abi", "xendev"]),

@@ -154,7 +154,7 @@ impl<'a> Boot<'a> {
         }
         let program = locate(name).ok_or_else(|| {
             let hint = match name.rsplit('/').next() {
-                Some("pygrub") => "install xen-utils-4.17, or boot the guest with kernel = \
+                Some("pygrub") => "it comes with this package: install that again, or boot the guest with kernel = \
                                    \"/usr/lib/grub-xen/grub-x86_64-xen.bin\" of grub-xen-host instead",
                 _ => "give its full path; it must be executable",
             };
