@@ -34,6 +34,7 @@ pub const HARDWARE_MODULES: &[&str] = &[
     "crc32c_generic",
     "ext4",
     "isofs",
+    "xen_wdt",
 ];
 /// Loaded in a guest.
 pub const GUEST_MODULES: &[&str] = &["xen-netfront", "xen-blkfront"];

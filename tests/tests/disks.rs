@@ -11,6 +11,7 @@ matrix! {
     what_cannot_work_leaves_nothing_behind: product;
     a_hotplug_script_that_fails_or_hangs_is_survived: product;
     qemu_serves_other_formats: product;
+    what_a_guest_writes_is_there: product;
 }
 
 const SOON: Duration = Duration::from_secs(40);
@@ -263,4 +264,110 @@ fn qemu_serves_other_formats(host: Builder) -> Story {
     host.dom0("ps | grep '[x]en-domid'")?.fails()?;
     is_clean(&mut host)?;
     host.power_off()
+}
+
+/// What the guest does at its start: a shell on port 3.
+const START: &str =
+    "ip link set eth0 up; ip addr add 10.0.0.2/24 dev eth0; nc -ll -p 3 -e /bin/sh &";
+/// `in_guest COMMAND`; `write DISK`: a random MiB at 1 MiB of it, whose sum is printed; `read`: the sum of what is there.
+const FUNCTIONS: &str = r#"in_guest() { echo "$1" | nc -w 20 10.0.0.2 3; }; write() { in_guest "head -c 1048576 /dev/urandom >/r; dd if=/r of=/dev/$1 bs=64k seek=16 conv=notrunc,fsync 2>/dev/null; md5sum </r | cut -c-32"; }; read_at() { in_guest "dd if=/dev/$1 bs=64k skip=16 count=16 2>/dev/null | md5sum | cut -c-32"; }; sum() { dd if=$1 bs=64k skip=16 count=16 2>/dev/null | md5sum | cut -c-32; }; same() { [ ${#1} = 32 ] && [ "$1" = "$2" ] && echo same || echo "differ: $1 $2"; }"#;
+/// A bridge, disks of three kinds, one on a file system that is too small for it, a CD, and a guest with [`START`].
+const MAKE: &str = "modprobe -a loop bridge; ip link add xenbr0 type bridge; ip link set xenbr0 up; ip addr add 10.0.0.1/24 dev xenbr0; cd /tmp; truncate -s 4M a.img; truncate -s 4M b.img; losetup /dev/loop7 b.img; \
+    mkdir small; mount -t tmpfs -o size=3m none small; truncate -s 16M small/d.img; head -c 65536 /dev/urandom >one.iso; head -c 65536 /dev/urandom >two.iso; \
+    cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /; \
+    (grep -v ramdisk /etc/xen/guest.cfg; echo 'ramdisk=\"/tmp/initrd\"'; echo \"vif=['bridge=xenbr0']\"; echo \"disk=['/tmp/a.img,raw,xvda,w','phy:/dev/loop7,xvdb,w','/tmp/q.qcow2,qcow2,xvdc,w','/tmp/small/d.img,raw,xvdd,w','/tmp/one.iso,raw,xvde,cdrom']\") >/tmp/t.cfg";
+
+fn what_a_guest_writes_is_there(host: Builder) -> Story {
+    let scratch = Scratch::new()?;
+    let (start, image) = (scratch.path().join("start"), scratch.path().join("q"));
+    std::fs::write(&start, START)?;
+    let mut create = Command::new("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2"]).arg(&image);
+    qemu::debian::quietly(create.arg("32M"))?;
+    let host = host.qdisk().networks().dom0_mem("768M,max:768M");
+    let host = host.file(start, "/tmp/g/etc/corten/start");
+    let mut host = Host::boot(host.file(image, "/tmp/q.qcow2"))?;
+    host.dom0(FUNCTIONS)?.ok()?;
+    host.dom0(MAKE)?.ok()?;
+    host.dom0_within("xl create -q /tmp/t.cfg", LONG)?.ok()?;
+    host.until("in_guest 'echo up'", "up", LONG)?;
+    for (disk, at) in [("xvda", "/tmp/a.img"), ("xvdb", "/tmp/b.img")] {
+        host.dom0(&format!("same $(write {disk}) $(sum {at})"))?
+            .shows("same")?;
+    }
+    host.dom0("written=$(write xvdc); same $written $(read_at xvdc)")?
+        .shows("same")?;
+    discs(&mut host)?;
+    no_room_below_a_sparse_image(&mut host)?;
+    // Another life of the guest: the qcow2 image holds what was written in the one before.
+    host.dom0_within("xl destroy guest && xl create -q /tmp/t.cfg", LONG)?
+        .ok()?;
+    host.until("in_guest 'echo up'", "up", LONG)?;
+    host.dom0("same $written $(read_at xvdc)")?.shows("same")?;
+    its_qemu_is_killed(&mut host)?;
+    host.dom0("losetup -d /dev/loop7")?.ok()?;
+    is_clean(&mut host)?;
+    host.power_off()
+}
+
+fn discs(host: &mut Host) -> Story {
+    let disc = "in_guest 'md5sum </dev/xvde | cut -c-32'";
+    host.dom0(&format!(
+        "same $({disc}) $(md5sum </tmp/one.iso | cut -c-32)"
+    ))?
+    .shows("same")?;
+    host.dom0("xl cd-insert guest xvda /tmp/two.iso 2>&1")?
+        .fails()?
+        .shows("not a CD drive")?;
+    host.dom0("xl cd-insert guest xvde /tmp/nope.iso 2>&1")?
+        .fails()?
+        .shows("/tmp/nope.iso")?;
+    host.dom0("xl cd-insert guest xvde /tmp/two.iso")?.ok()?;
+    host.until(
+        &format!("same $({disc}) $(md5sum </tmp/two.iso | cut -c-32)"),
+        "same",
+        SOON,
+    )?;
+    host.dom0("losetup -a")?.lacks("one.iso")?;
+    host.dom0("xl cd-eject guest xvde && losetup -a")?
+        .ok()?
+        .lacks("two.iso")
+        .map(drop)
+}
+
+/// The guest is told of it, dom0's log says so, and the other disks go on.
+fn no_room_below_a_sparse_image(host: &mut Host) -> Story {
+    host.dom0(
+        "in_guest 'dd if=/dev/zero of=/dev/xvdd bs=64k count=128 conv=fsync 2>&1; echo rc=$?'",
+    )?
+    .shows("I/O error")?
+    .shows("rc=1")?;
+    host.dom0("dmesg | tail -n 20; df /tmp/small")?
+        .shows("I/O error, dev loop")?
+        .shows("100%")?;
+    host.dom0("same $(write xvda) $(sum /tmp/a.img)")?
+        .shows("same")
+        .map(drop)
+}
+
+fn its_qemu_is_killed(host: &mut Host) -> Story {
+    host.dom0("kill -9 $(ps | awk '/[x]en-domid/ { print $1 }'); xl block-list guest 2>&1")?
+        .shows("warning: the qemu of d2 has ended, which served disk xvdc")?
+        .shows("block-detach")?;
+    host.until(
+        "cat /var/log/xen/xl-guest.log",
+        "the qemu of d2 has ended",
+        SOON,
+    )?;
+    host.dom0("same $(write xvda) $(sum /tmp/a.img)")?
+        .shows("same")?;
+    host.dom0("xl block-detach guest xvdc; xl block-list guest 2>&1")?
+        .lacks("qdisk")?
+        .lacks("warning")?;
+    host.dom0_within("xl block-attach guest /tmp/q.qcow2,qcow2,xvdf,w", LONG)?
+        .ok()?;
+    host.until("same $written $(read_at xvdf)", "same", SOON)?;
+    host.dom0("kill -9 $(ps | awk '/[x]en-domid/ { print $1 }'); xl destroy guest")?
+        .ok()?;
+    Ok(())
 }

@@ -23,7 +23,10 @@ fn every_operation_on_one_guest(host: Builder) -> Story {
     let scratch = Scratch::new()?;
     let start = scratch.path().join("start");
     std::fs::write(&start, START)?;
-    let host = host.networks().file(start, "/tmp/g/etc/corten/start");
+    let host = host
+        .dom0_mem("768M,max:768M")
+        .networks()
+        .file(start, "/tmp/g/etc/corten/start");
     let mut host = Host::boot(host)?;
     host.dom0(MAKE)?.ok()?;
     host.dom0(FUNCTIONS)?.ok()?;
@@ -156,7 +159,10 @@ fn devices(host: &mut Host) -> Story {
 /// Reboot, shutdown and destruction; nothing stays.
 fn ends(host: &mut Host) -> Story {
     host.dom0("xl reboot guest")?.ok()?;
-    host.until("xl domid guest 2>&1", "2\n", SOON)?;
+    host.until("xl domid guest 2>&1", "2\n", LONG)?;
+    // Debian's scripts take their time.
+    let tty = "xenstore-read /local/domain/2/console/tty 2>&1";
+    host.until(tty, "/dev/", LONG)?;
     host.guest_speaks("guest")?;
     answers(host)?;
     host.dom0_within("xl shutdown -w guest", LONG)?.ok()?;

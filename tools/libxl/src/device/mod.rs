@@ -314,7 +314,9 @@ fn detach(host: &Host, h: &Handle, name: &str) -> Result<()> {
     let what = || format!("disconnecting {name}");
     let old = state_of(host, &back)?;
     let in_use = |s: u32| (state::INIT_WAIT..=state::CLOSING).contains(&s);
-    if !state_of(host, &front)?.is_some_and(in_use) {
+    // Nobody is left at this end to let it go when the guest does.
+    let orphan = h.kind == "qdisk" && qdisk::has_died(host, h.dom);
+    if orphan || !state_of(host, &front)?.is_some_and(in_use) {
         // No driver of the guest's has it.
         return detach_forced(host, std::slice::from_ref(h));
     }

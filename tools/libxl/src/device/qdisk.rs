@@ -122,6 +122,30 @@ pub(crate) fn has_died(host: &Host, dom: DomId) -> bool {
     noted && matches!(running(host, dom), Ok(None))
 }
 
+impl Host<'_> {
+    /// What became of a domain's disks, if the qemu process that served some of them has ended while it runs.
+    pub fn dead_qemu(&self, dom: DomId) -> Option<String> {
+        if !has_died(self, dom) {
+            return None;
+        }
+        let disks = self.disks(dom).ok()?;
+        let names: Vec<String> = disks
+            .iter()
+            .filter(|(h, _)| h.kind == "qdisk")
+            .map(|(h, d)| d.as_ref().map_or(h.id.to_string(), |d| d.vdev.to_string()))
+            .collect();
+        if names.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "the qemu of {dom} has ended, which served disk {}: the guest's reads and writes wait in vain; \
+             xl block-detach it and attach it again, or xl destroy the guest ({})",
+            names.join(", "),
+            last_words(self, dom)
+        ))
+    }
+}
+
 /// Ends the domain's process.
 pub(crate) fn stop(host: &Host, dom: DomId) -> Result<()> {
     use rustix::process::{Pid, Signal, kill_process};

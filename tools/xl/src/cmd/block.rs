@@ -85,6 +85,9 @@ pub fn block_list(ctx: &Ctx, args: &Parsed) -> Outcome {
                 for (handle, _) in host.disks(dom)? {
                     line(&c, &handle)?;
                 }
+                if let Some(why) = host.dead_qemu(dom) {
+                    eprintln!("xl: warning: {why}");
+                }
             }
             Err(Failure::Message(m)) => eprintln!("{m}"),
             Err(e) => return Err(e),

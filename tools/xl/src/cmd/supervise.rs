@@ -79,6 +79,7 @@ pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failu
     conf.complete(&mut config);
     let mut connection: Option<Connections> = None;
     let mut started = Instant::now();
+    let mut told = None;
     loop {
         let Some(c) = &connection else {
             connection = reconnect(&xc).map(|c| conf.creating(c));
@@ -93,7 +94,13 @@ pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failu
         }
         let result = super::create::locked(|| Ok(host.tend(dom, &config, &mut |m| log(m))?));
         match result {
-            Ok(Outcome::Running) => {}
+            Ok(Outcome::Running) => {
+                let dead = host.dead_qemu(dom);
+                if told != dead {
+                    dead.iter().for_each(log);
+                    told = dead;
+                }
+            }
             Ok(Outcome::Over) => return Ok(ExitCode::SUCCESS),
             Ok(Outcome::Reborn(next)) => {
                 log(format_args!("\"{}\" is {next} now", config.name));
