@@ -38,8 +38,9 @@ fn guests_live_with_the_host() -> Story {
     let disk = scratch.path().join("disk.qcow2");
     disk::overlay(&installed().disk()?, &disk)?;
 
-    let mut host = installed().from_disk(disk.clone()).boot()?;
+    let mut host = installed().from_disk(disk.clone()).empty_disk(256).boot()?;
     is_a_dom0(&mut host)?;
+    logical_volumes_are_disks(&mut host)?;
     host.dom0("man -w xl && man xl.cfg | grep memory")?.ok()?;
     host.dom0("bash -ic '. /usr/share/bash-completion/bash_completion; _completion_loader xl; complete -p xl'")?
         .ok()?;
@@ -62,6 +63,36 @@ fn guests_live_with_the_host() -> Story {
         .lacks("destroyed")?;
     host.guest_speaks("guest")?;
     host.shut_down().map(drop)
+}
+
+/// A system that `lvcreate` and `mke2fs` made: a kernel with a boot menu. One line for a guest's configuration.
+const SYSTEM: &str = "vgcreate -q vg0 /dev/vdb && lvcreate -q -L 48M -n root vg0 && lvcreate -q -L 8M -n data vg0 && \
+    mkdir -p /tmp/t/boot/grub && cp /boot/guest/vmlinuz /boot/guest/initrd /tmp/t/boot && \
+    printf 'set default=0\\nset timeout=1\\nmenuentry One {\\n linux /boot/vmlinuz console=hvc0 loglevel=4 from=lvm\\n initrd /boot/initrd\\n}\\n' >/tmp/t/boot/grub/grub.cfg && \
+    mke2fs -q -t ext4 -d /tmp/t /dev/vg0/root && \
+    printf 'name=\"lv\"\\nbootloader=\"pygrub\"\\nmemory=128\\ndisk=[\"phy:/dev/vg0/root,xvda1,w\",\"/dev/vg0/data,raw,xvdb,w\"]\\n' >/etc/xen/lv.cfg";
+
+/// Volumes of LVM itself: a guest boots from one by its own menu, writes to another, and the howto's missing one is explained.
+fn logical_volumes_are_disks(host: &mut Host) -> Story {
+    host.dom0(SYSTEM)?.ok()?;
+    host.dom0("xl create -q /etc/xen/lv.cfg 2>&1")?.ok()?;
+    host.guest_speaks("lv")?;
+    host.dom0("(sleep 1; echo 'cat /proc/cmdline; echo from-the-guest | dd of=/dev/xvdb conv=fsync'; sleep 4) | timeout 8 xl console lv; head -c 14 /dev/vg0/data")?
+        .shows("from=lvm")?
+        .shows("from-the-guest")?;
+    host.dom0("lvremove -y vg0/data 2>&1")?
+        .fails()?
+        .shows("in use")?;
+    host.dom0("xl block-detach lv xvdb && lvremove -y vg0/data && xl destroy lv")?
+        .ok()?;
+    host.dom0("xl create -q /etc/xen/lv.cfg 2>&1")?
+        .fails()?
+        .shows("disk xvdb (/dev/vg0/data)")?
+        .shows("lvs")?;
+    host.dom0("xl list; losetup -a; ls /run/xen")?
+        .lacks("lv ")?
+        .lacks("bootloader")?;
+    host.dom0("vgremove -y vg0")?.ok().map(drop)
 }
 
 /// A purge leaves nothing of ours but what is the administrator's, and plain Debian boots.

@@ -340,7 +340,7 @@ fn no_room_below_a_sparse_image(host: &mut Host) -> Story {
     host.dom0(
         "in_guest 'dd if=/dev/zero of=/dev/xvdd bs=64k count=128 conv=fsync 2>&1; echo rc=$?'",
     )?
-    .shows("I/O error")?
+    .shows("Input/output error")?
     .shows("rc=1")?;
     host.dom0("dmesg | tail -n 20; df /tmp/small")?
         .shows("I/O error, dev loop")?
