@@ -1,6 +1,5 @@
 //! CPUID answers for hardware guests: the domain's policy, what depends on the vcpu, and the hypervisor's own leaves.
 
-use crate::arch::x86::cpu::features;
 use crate::arch::x86::pv::emulate::native_cpuid;
 use crate::guest_cpuid;
 use domain::{Domain, Vcpu};
@@ -11,21 +10,9 @@ const OWN: core::ops::Range<u32> = CPUID_FIRST_LEAF..CPUID_FIRST_LEAF + 0x100;
 const L1C_OSXSAVE: u32 = 1 << 27;
 const HVM_LEAF: u32 = CPUID_FIRST_LEAF + 4;
 
-/// What the host offers to hardware guests, errata applied.
+/// What the host offers to hardware guests.
 pub fn offered(leaf: u32, sub: u32) -> [u32; 4] {
-    // FMA, XSAVE, OSXSAVE, AVX, F16C; AVX2 and VAES with VPCLMULQDQ.
-    const L1C_XSTATE: u32 = 1 << 12 | 3 << 26 | 3 << 28;
-    const L7B_XSTATE: u32 = 1 << 5;
-    const L7C_XSTATE: u32 = 3 << 9;
-    let [a, b, c, d] = native_cpuid(leaf, sub);
-    // Under QEMU's TCG, Linux guests find that XRSTOR refuses their signal frames: they use FXSAVE there.
-    let without = features().under == Some(*b"TCGTCGTCGTCG");
-    match (leaf, sub) {
-        (1, _) if without => [a, b, c & !L1C_XSTATE, d],
-        (7, 0) if without => [a, b & !L7B_XSTATE, c & !L7C_XSTATE, d],
-        (0xd, _) if without => [0; 4],
-        _ => [a, b, c, d],
-    }
+    native_cpuid(leaf, sub)
 }
 
 /// eax, ebx, ecx, edx for the loaded vcpu.

@@ -10,6 +10,7 @@ use core::arch::asm;
 use core::sync::atomic::Ordering;
 use domain::hvm_vcpu::{HvmState, SEGMENTS, Seg};
 use domain::{Domain, Vcpu};
+use x86_64::registers::xcontrol::XCr0;
 
 const MSR_TSC_AUX: u32 = 0xc000_0103;
 const EFER_SVME: u64 = 1 << 12;
@@ -118,10 +119,20 @@ pub fn save(v: &Vcpu) {
     if features().rdtscp {
         state.tsc_aux = rdmsr(MSR_TSC_AUX);
     }
-    context::save_fpu(&mut state.fpu, state.xcr0);
+    save_extended(state);
     info.vcpu = core::ptr::null();
     info.dom = core::ptr::null();
     info.upcall = &raw const context::IDLE_UPCALL[0];
+}
+
+/// The FPU's state and XCR0, which is what the CPU has: QEMU's TCG lets guests' XSETBV pass, whatever the intercept says.
+fn save_extended(state: &mut HvmState) {
+    let mut loaded = state.xcr0;
+    if features().xsave {
+        loaded = XCr0::read_raw();
+        state.xcr0 = loaded & (features().xcr0 | 3);
+    }
+    context::save_fpu(&mut state.fpu, loaded);
 }
 
 fn read_back(vmcb: &Vmcb, state: &mut HvmState) {
