@@ -2,10 +2,9 @@
 
 use crate::arch::x86::boot::{self, BootInfo};
 use crate::arch::x86::mm;
-use crate::arch::x86::pv::emulate;
 use crate::host::HOST;
 use crate::panic::fatal_fmt;
-use crate::{schedule, smp};
+use crate::{guest_cpuid, schedule, smp};
 use ::mm::{Budget, Level, Paging};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -197,7 +196,7 @@ fn build(kernel: &boot::Module, initrd: Option<&boot::Module>) -> Result<(), Loa
     };
     let dom = Domain::new(&HOST, &params)
         .map_err(|_| LoadError::Corrupt("no memory for Domain-0's own data"))?;
-    *dom.cpuid.lock() = CpuidPolicy::pv_default(emulate::native_cpuid);
+    *dom.cpuid.lock() = CpuidPolicy::pv_default(guest_cpuid::offered);
     HOST.domains().insert(dom.clone());
     fill(&dom, &image, &layout, kernel.cmdline, initrd_bytes)
         .map_err(|_| LoadError::Corrupt("its page tables or pages are refused"))?;

@@ -2,10 +2,11 @@
 //! (public/arch-x86/cpuid.h).
 
 use crate::arch::x86::cpu::features;
-use crate::arch::x86::pv;
+use crate::arch::x86::pv::{self, emulate};
 use crate::time;
 use core::sync::atomic::Ordering;
 use domain::Vcpu;
+use spin::Once;
 use x86_64::registers::xcontrol::XCr0;
 
 const BASE: u32 = 0x4000_0000;
@@ -37,6 +38,32 @@ pub fn answer(v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
         _ => {}
     }
     r
+}
+
+/// What the host's CPU offers to any guest: CPUID, without what does not work.
+pub fn offered(leaf: u32, sub: u32) -> [u32; 4] {
+    const XSAVEC: u32 = 1 << 1;
+    let [a, b, c, d] = emulate::native_cpuid(leaf, sub);
+    match (leaf, sub) {
+        (0xd, 1) if !compaction_works() => [a & !XSAVEC, b, c, d],
+        _ => [a, b, c, d],
+    }
+}
+
+/// A CPU that does not know how large compacted state is does not save it as it loads it: Bochs, whose XSAVEC and XRSTOR
+/// disagree about where AVX's part is.
+fn compaction_works() -> bool {
+    static WORKS: Once<bool> = Once::new();
+    *WORKS.call_once(|| {
+        if !features().xsave {
+            return false;
+        }
+        let works = core::arch::x86_64::__cpuid_count(0xd, 1).ebx == state_size(true);
+        if !works {
+            log::info!("XSAVEC left off: its size is not that of its parts");
+        }
+        works
+    })
 }
 
 /// Bytes of XSAVE's area for what XCR0 has enabled, which is what the loaded vcpu has; also in the compacted form of XSAVEC

@@ -278,10 +278,10 @@ impl Host for Machine {
         }
     }
     fn default_cpuid(&self) -> CpuidPolicy {
-        CpuidPolicy::pv_default(emulate::native_cpuid)
+        CpuidPolicy::pv_default(crate::guest_cpuid::offered)
     }
     fn default_hvm_cpuid(&self) -> CpuidPolicy {
-        CpuidPolicy::hvm_default(crate::hvm::cpuid::offered)
+        CpuidPolicy::hvm_default(crate::guest_cpuid::offered)
     }
     fn host_cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
         emulate::native_cpuid(leaf, subleaf)

@@ -1,6 +1,5 @@
 //! CPUID answers for hardware guests: the domain's policy, what depends on the vcpu, and the hypervisor's own leaves.
 
-use crate::arch::x86::pv::emulate::native_cpuid;
 use crate::guest_cpuid;
 use domain::{Domain, Vcpu};
 use xen_abi::cpuid::*;
@@ -9,11 +8,6 @@ use xen_abi::cpuid::*;
 const OWN: core::ops::Range<u32> = CPUID_FIRST_LEAF..CPUID_FIRST_LEAF + 0x100;
 const L1C_OSXSAVE: u32 = 1 << 27;
 const HVM_LEAF: u32 = CPUID_FIRST_LEAF + 4;
-
-/// What the host offers to hardware guests.
-pub fn offered(leaf: u32, sub: u32) -> [u32; 4] {
-    native_cpuid(leaf, sub)
-}
 
 /// eax, ebx, ecx, edx for the loaded vcpu.
 pub fn answer(dom: &Domain, v: &Vcpu, osxsave: bool, leaf: u32, sub: u32) -> [u32; 4] {

@@ -5,6 +5,7 @@ pub mod pin {
     pub const INTERRUPTS: u32 = 1 << 0;
     pub const NMIS: u32 = 1 << 3;
     pub const VIRTUAL_NMIS: u32 = 1 << 5;
+    pub const TIMER: u32 = 1 << 6;
     pub const ALL: u32 = INTERRUPTS | NMIS | VIRTUAL_NMIS;
 }
 

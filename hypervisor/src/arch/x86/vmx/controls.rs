@@ -11,6 +11,7 @@ const LOCKED: u64 = 1;
 const VMX_OUTSIDE_SMX: u64 = 1 << 2;
 const MSR_BASIC: u32 = 0x480;
 const TRUE_CONTROLS: u64 = 1 << 55;
+const MSR_MISC: u32 = 0x485;
 const MSR_CR4_FIXED0: u32 = 0x488;
 const MSR_CPU2: u32 = 0x48b;
 const MSR_EPT: u32 = 0x48c;
@@ -35,6 +36,8 @@ pub struct Controls {
     pub exit: u32,
     /// Of entries, without [`entry::LONG_MODE`].
     pub entry: u32,
+    /// The preemption timer counts ticks of the TSC divided by two to the power of this.
+    pub timer_shift: u32,
     /// Bits of CR4 that must be set in VMX operation.
     pub cr4_fixed: u64,
 }
@@ -79,11 +82,12 @@ pub fn detect() -> Result<Controls, &'static str> {
     let controls = (|| {
         Some(Controls {
             revision: basic as u32 & 0x7fff_ffff,
-            pin: adjust(0x48d, pin::ALL, 0)?,
+            pin: adjust(0x48d, pin::ALL, pin::TIMER)?,
             cpu: adjust(0x48e, cpu::ALL, 0)?,
             cpu2: adjust(MSR_CPU2, cpu2::ALL, optional)?,
             exit: adjust(0x48f, exit::ALL, 0)?,
             entry: adjust(0x490, entry::ALL, 0)?,
+            timer_shift: read_msr(MSR_MISC)? as u32 & 0x1f,
             cr4_fixed: read_msr(MSR_CR4_FIXED0)?,
         })
     })();

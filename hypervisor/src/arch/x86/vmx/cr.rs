@@ -22,9 +22,9 @@ const CR0_KNOWN: u64 = 0x3f | 1 << 16 | 1 << 18 | CR0_NW | CR0_CD | CR0_PG;
 const CR0_OURS: u64 = CR0_NE | CR0_NW | CR0_CD;
 const CR4_PAE: u64 = 1 << 5;
 const CR4_PCIDE: u64 = 1 << 17;
-/// Bits of CR4 that a guest may have, as far as the CPU does; not among them: 57-bit addresses, VMX, SMX, shadow stacks, and what
+/// Bits of CR4 that a guest may have, as far as the CPU does; not among them: 57-bit addresses, VMX, SMX, protection keys, shadow stacks, and what
 /// is not known here.
-const CR4_GUEST: u64 = 0x77_0fff;
+const CR4_GUEST: u64 = 0x37_0fff;
 const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
 /// Attribute of 64-bit code segments.

@@ -47,7 +47,7 @@ impl Vmx {
         let qualification = read(Field::Qualification);
         match reason & 0xffff {
             0 => self.exception(),
-            1 => GuestExit::Interrupt,
+            1 | 52 => GuestExit::Interrupt,
             2 => GuestExit::TripleFault,
             // INIT, start-up IPI, SMIs: nothing of the guest's.
             3..=6 => GuestExit::NonMaskable,

@@ -1,6 +1,6 @@
 //! Getting a vcpu into this CPU's VMCS and out of it ([`load`], [`save`]), and the fields that never change ([`set_up_vmcs`]).
 
-use super::bits::{blocking, entry};
+use super::bits::{blocking, entry, pin};
 use super::vmcs::{Field, read, segment, set_segment, write};
 use super::{SWITCHED, Shared, Vmx, cr, shared, this_cpu, vmx_exit};
 use crate::arch::x86::cpu::{features, gdt, idt};
@@ -8,7 +8,7 @@ use crate::arch::x86::mm::phys_to_virt;
 use crate::arch::x86::pv::context::{self, rdmsr, wrmsr};
 use crate::arch::x86::pv::info;
 use crate::hvm;
-use crate::percpu;
+use crate::{percpu, time};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use domain::hvm_vcpu::{HvmState, SEGMENTS, Seg, Segment};
@@ -21,6 +21,8 @@ const MSR_TSC_AUX: u32 = 0xc000_0103;
 const EFER_LMA: u64 = 1 << 10;
 /// #DB, #AC: their endless delivery must not keep the CPU; #MC is the machine's.
 const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
+/// A run that nothing ends is ended so often a second: Bochs keeps interrupts back from a guest that was entered with them off.
+const LONGEST_RUN_PER_SECOND: u64 = 200;
 /// Write-back tables of four levels.
 const EPT_FORMAT: u64 = 6 | 3 << 3;
 
@@ -67,6 +69,11 @@ pub(super) fn set_up_vmcs(shared: &Shared, apic: u64) {
         (Field::HostRip, vmx_exit as *const () as u64),
     ] {
         write(field, value);
+    }
+    if c.pin & pin::TIMER != 0 {
+        // Loaded by each entry anew.
+        let ticks = (time::tsc_hz() / LONGEST_RUN_PER_SECOND) >> c.timer_shift;
+        write(Field::PreemptionTimer, ticks.clamp(1, u32::MAX.into()));
     }
 }
 
