@@ -1,7 +1,10 @@
 //! An installed Debian that becomes a dom0 by our package: GRUB on BIOS and UEFI, systemd, guests at boot, and back to plain Debian.
 
+use integration::installed::{Installed, PACKAGE, install_package};
 use integration::{Host, Story, debian, installed};
-use qemu::{disk, paths::Scratch};
+use qemu::kernel::Kernel;
+use qemu::{disk, package, paths, paths::Scratch};
+use std::path::Path;
 use std::time::Duration;
 
 const UNITS: &str = "xenstored xen-init-dom0 xenconsoled xendomains";
@@ -93,6 +96,76 @@ fn logical_volumes_are_disks(host: &mut Host) -> Story {
         .lacks("lv ")?
         .lacks("bootloader")?;
     host.dom0("vgremove -y vg0")?.ok().map(drop)
+}
+
+/// Debian's Xen and its tools, with their console where these tests log in.
+const XEN: &str = "mkdir -p /etc/default/grub.d; printf 'GRUB_CMDLINE_XEN=\"console=com1 com1=115200,8n1 dom0_mem=768M,max:768M\"\\nGRUB_CMDLINE_LINUX_XEN_REPLACE=\"console=hvc0\"\\n' >/etc/default/grub.d/xen-here.cfg; \
+    DEBIAN_FRONTEND=noninteractive dpkg -i /opt/xen/*.deb";
+
+/// An installed Xen makes room for our package, which boots by itself from then on and starts its guests; after a purge Xen is
+/// installed again, and boots and starts them as before.
+fn an_installed_xen_is_replaced() -> Story {
+    let scratch = Scratch::new()?;
+    let disk = scratch.path().join("disk.qcow2");
+    disk::overlay(&debian().disk()?, &disk)?;
+    let mut host = guest_files(debian().from_disk(disk.clone()), scratch.path())?.boot()?;
+    host.dom0_within(XEN, MINUTES)?.ok()?;
+    host.dom0(
+        "grep -c 'Xen hypervisor' /boot/grub/grub.cfg; dpkg-query -W -f '${Status}' xen-utils-4.17",
+    )?
+    .shows("install ok installed")?;
+    install_package(&mut host)?;
+    host.dom0(
+        "dpkg-query -W -f '${Status}\\n' xen-utils-4.17 xen-utils-common xenstore-utils 2>&1",
+    )?
+    .lacks("install ok installed")?;
+    host.dom0("ls -l /usr/sbin/xl; xl help | head -1; ls /etc/xen/guest.cfg")?
+        .ok()?;
+    host.shut_down()?;
+
+    let mut host = installed().from_disk(disk.clone()).boot()?;
+    is_a_dom0(&mut host)?;
+    host.dom0("cat /sys/hypervisor/version/extra; dmesg | grep -i 'xen version'")?;
+    host.dom0("mkdir -p /etc/xen/auto; ln -s /etc/xen/guest.cfg /etc/xen/auto/; systemctl restart xendomains")?
+        .ok()?;
+    host.guest_speaks("guest")?;
+    host.dom0_within(
+        "DEBIAN_FRONTEND=noninteractive apt-get purge -y corten",
+        MINUTES,
+    )?
+    .ok()?;
+    host.dom0_within(XEN, MINUTES)?.ok()?;
+    host.shut_down()?;
+
+    let mut host = debian().from_disk(disk).boot()?;
+    host.dom0_within("systemctl is-system-running --wait", MINUTES)?;
+    host.dom0("ls /boot/corten")?.fails()?;
+    host.dom0("xl info | grep xen_extra; readlink -f /usr/sbin/xl; xl list")?
+        .shows("Domain-0")?
+        .shows("Debian")?;
+    host.until("xl list", "guest ", MINUTES)?;
+    host.shut_down().map(drop)
+}
+
+/// Takes up Debian's Xen, and is told with what else does (`tests/run --reference`).
+mod an_installed_xen_is_replaced {
+    #[test]
+    #[ignore = "emulator"]
+    fn reference() -> integration::Story {
+        super::an_installed_xen_is_replaced()
+    }
+}
+
+/// Our package and the test guest's files, for a machine that has neither.
+fn guest_files(machine: Installed, scratch: &Path) -> qemu::Result<Installed> {
+    let initrd = scratch.join("initrd");
+    let kernel = Kernel::debian()?;
+    std::fs::write(&initrd, qemu::initrd::guest(&kernel)?)?;
+    Ok(machine
+        .file(package::file(), PACKAGE)
+        .file(&kernel.image, "/boot/guest/vmlinuz")
+        .file(initrd, "/boot/guest/initrd")
+        .file(paths::rootfs().join("guest.cfg"), "/etc/xen/guest.cfg"))
 }
 
 /// A purge leaves nothing of ours but what is the administrator's, and plain Debian boots.
