@@ -5,7 +5,7 @@ use std::time::Duration;
 
 matrix! {
     not_a_page_is_lost: product;
-    disk_and_network_carry_data: reference, tools, product;
+    disk_and_network_carry_data: reference, product;
 }
 
 const SOON: Duration = Duration::from_secs(30);

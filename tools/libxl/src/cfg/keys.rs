@@ -79,7 +79,7 @@ pub const KEYS: &[Key] = &[
         "bootloader",
         Str,
         Used,
-        "Program that extracts the kernel from the guest's disk.",
+        "Program that finds the kernel on the guest's first disk: pygrub, or a path.",
     ),
     key(
         "bootloader_args",
