@@ -110,14 +110,24 @@ fn raise_upcall(v: &Vcpu) {
     }
 }
 
+fn upcall_waits<H: Host>(h: &H, dom: &Domain, v: &Vcpu) -> bool {
+    let events = DomEvents { h, dom };
+    let events = events.vcpu_events(v.id);
+    events.is_some_and(|e| e.needs_delivery())
+}
+
+/// How a vcpu is told of events has changed: it is told anew of those that are pending.
+pub fn announce_pending<H: Host>(h: &H, dom: &Domain, v: &Vcpu) {
+    if upcall_waits(h, dom, v) {
+        raise_upcall(v);
+    }
+    wake_vcpu(h, v);
+}
+
 /// Does anything wait that would interrupt a vcpu, if a hardware-virtualised one let itself be interrupted? An event interrupts
 /// those only if their domain has said by what vector events come.
 pub fn interrupt_waits<H: Host>(h: &H, dom: &Domain, v: &Vcpu) -> bool {
-    let upcall = || {
-        let events = DomEvents { h, dom };
-        let events = events.vcpu_events(v.id);
-        events.is_some_and(|e| e.needs_delivery())
-    };
+    let upcall = || upcall_waits(h, dom, v);
     let (Some(machine), Some(hvm)) = (&dom.hvm, &v.hvm) else {
         return upcall();
     };

@@ -5,7 +5,7 @@
 //! which for a PV domain is the machine frame itself: [`get_page`] and its like take those of both.
 use crate::{Domain, Host, Mutex};
 use alloc::vec::Vec;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering};
 use mm::p2m::{Entry, Kind, ORDER_1G, ORDER_2M, P2m, Tables, free_list};
 use mm::{FrameTable, PageRef, Paging, WritableRef};
 use xen_abi::hvm::NR_PARAMS;
@@ -25,6 +25,8 @@ pub struct Hvm {
     pub p2m: Mutex<P2m>,
     /// `HVM_PARAM_*` values by index.
     pub params: [AtomicU64; HVM_NR_PARAMS],
+    /// Whether writes to its pages are noted.
+    pub watch: crate::dirty::Watch,
     /// Emulated devices (`XEN_X86_EMU_*`).
     pub emulation: u32,
 }
@@ -35,6 +37,7 @@ impl Hvm {
         Ok(Hvm {
             p2m: Mutex::new(P2m::new(&HostTables(h), h.p2m_format(), DEFAULT_TABLES)?),
             params: [const { AtomicU64::new(0) }; HVM_NR_PARAMS],
+            watch: Default::default(),
             emulation,
         })
     }
@@ -54,6 +57,7 @@ impl Hvm {
 
     /// Gives back the tables of an empty p2m for good.
     pub(crate) fn close<H: Host>(&self, h: &H) {
+        self.watch.close();
         self.p2m.lock().close(&HostTables(h));
     }
 }
@@ -187,7 +191,9 @@ pub fn access<H: Host, R>(
     let mut p2m = hvm.p2m.lock();
     let t = HostTables(h);
     if write {
-        let _noticed = p2m.dirtied(&t, gfn)?;
+        if p2m.dirtied(&t, gfn)? {
+            hvm.watch.faults.fetch_add(1, Ordering::Relaxed);
+        }
     }
     match p2m.lookup(&t, gfn) {
         Some(e) if !write || e.kind.writable() => Ok(f(e.mfn)),

@@ -5,6 +5,8 @@ use crate::pv::FpuArea;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU8, AtomicU64};
 use vdev::Lapic;
+pub use vdev::Now;
+pub use vdev::vlapic::saved::{REGISTERS, Saved};
 use xen_abi::xen::CpuUserRegs;
 use zerocopy::FromZeros;
 

@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod cpuid;
+pub mod dirty;
 mod domain;
 mod events;
 mod guest_walk;
@@ -34,8 +35,8 @@ pub use domain::{
 };
 pub use events::wake_vcpu;
 pub use events::{
-    DomEvents, deliver, end_poll, interrupt_waits, notify_port, send_global_virq, send_pirq,
-    send_vcpu_virq,
+    DomEvents, announce_pending, deliver, end_poll, interrupt_waits, notify_port, send_global_virq,
+    send_pirq, send_vcpu_virq,
 };
 pub use guest_walk::Paging as GuestPaging;
 pub use host::{

@@ -144,5 +144,6 @@ pub fn put_page<H: Host>(h: &H, page: PageRef) {
 
 /// Drops a writable reference.
 pub fn put_writable<H: Host>(h: &H, page: WritableRef) {
+    crate::dirty::written(h, page.mfn());
     finish(h, Paging::new(h.frames(), h).put_writable(page));
 }

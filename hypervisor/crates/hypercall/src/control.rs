@@ -112,6 +112,7 @@ fn of_domain<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, op: &mut Domctl) -> Outcome
         dc::SETNODEAFFINITY => affinity::set_node(cx, op),
         dc::GETNODEAFFINITY => affinity::get_node(cx, op),
         dc::GETHVMCONTEXT => hvm_context::get(cx, dom, op),
+        dc::GETHVMCONTEXT_PARTIAL => hvm_context::get_partial(cx, dom, op),
         dc::SETHVMCONTEXT => hvm_context::set(cx, dom, op),
         dc::SCHEDULER_OP => sched::of_domain(cx, dom, op),
         dc::GET_CPU_POLICY => cpu_policy::get(cx, dom, op),
@@ -123,7 +124,6 @@ fn of_domain<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, op: &mut Domctl) -> Outcome
 /// Commands of the interface that nothing here stands behind, and numbers that are none.
 fn not_offered(cmd: u32) -> Errno {
     match cmd {
-        dc::GETHVMCONTEXT_PARTIAL => Errno::EINVAL,
         known if dc::OPS.iter().any(|c| c.value == u64::from(known)) => Errno::EOPNOTSUPP,
         _ => Errno::ENOSYS,
     }

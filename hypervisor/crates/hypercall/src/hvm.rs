@@ -6,6 +6,9 @@ use domain::{Domain, Host};
 use xen_abi::Errno;
 use xen_abi::hvm::*;
 
+/// The first that interrupts may have.
+const FIRST_VECTOR: u8 = 16;
+
 /// What a guest itself may set; its toolstack may set all.
 const GUEST_SETS: [u32; 8] = [
     PARAM_CALLBACK_IRQ,
@@ -35,8 +38,24 @@ pub fn hvm_op<H: Host>(cx: &Cx<H>) -> Ret {
     match u32::try_from(cmd).unwrap_or(u32::MAX) {
         SET_PARAM => set_param(cx, arg),
         GET_PARAM => get_param(cx, arg),
+        SET_EVTCHN_UPCALL_VECTOR => set_upcall_vector(cx, arg),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// `HVMOP_set_evtchn_upcall_vector`, of the caller's own: events of the vcpu come through its local APIC.
+/// `EINVAL`: a vector of exceptions, or not a hardware-assisted domain; `ENOENT`: no such vcpu.
+fn set_upcall_vector<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
+    let op: EvtchnUpcallVector = cx.read(arg)?;
+    if !cx.dom.is_hvm() || op.vector < FIRST_VECTOR {
+        return Err(Errno::EINVAL.into());
+    }
+    let v = cx.dom.vcpu(op.vcpu).ok_or(Errno::ENOENT)?;
+    let hvm = v.hvm.as_ref().ok_or(Errno::EINVAL)?;
+    hvm.upcall_vector.store(op.vector, Ordering::Release);
+    // Events that are pending already are announced the new way.
+    domain::announce_pending(cx.h, cx.dom, v);
+    Ok(0)
 }
 
 /// The hardware-assisted domain a call names, and the parameter.

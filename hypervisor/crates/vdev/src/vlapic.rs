@@ -2,10 +2,12 @@
 //!
 //! Sources: Intel SDM vol. 3 chapter "APIC", AMD APM vol. 2 chapter 16. [`icr`] decodes what is sent, [`timer`] counts.
 pub mod icr;
+pub mod saved;
 pub mod timer;
 mod vectors;
 
 pub use icr::{Action, Dest, Ipi};
+pub use saved::Saved;
 pub use timer::Deadline;
 
 use crate::{GeneralProtection, Now};

@@ -1,6 +1,7 @@
 //! A domain's memory as the toolstack sees it: limits, page types, the hypercall page, what hardware it may touch.
 use super::{Outcome, Reply, not_self, write_hypercall_page};
-use crate::Cx;
+use crate::{Cx, Stop};
+use core::sync::atomic::{AtomicU32, Ordering};
 use domain::{Domain, Host};
 use mm::{PageType, Paging};
 use xen_abi::domctl::*;
@@ -10,6 +11,12 @@ use xen_abi::{Errno, Mfn};
 const MAX_PAGE_INFO: u64 = 1024;
 /// Pages per MiB, as a shift.
 const MIB_SHIFT: u32 = 8;
+/// Bytes of a bitmap of dirty pages that are told at once, and before others get their turn.
+const DIRTY_CHUNK: usize = 512;
+const DIRTY_STEP: u64 = 16 * DIRTY_CHUNK as u64;
+/// How far an interrupted call has come: its bytes, and above them its operation.
+const TOLD_OP_SHIFT: u32 = 48;
+const TOLD_AT: u64 = (1 << TOLD_OP_SHIFT) - 1;
 /// KiB per page, as a shift.
 const KIB_SHIFT: u32 = 2;
 
@@ -72,12 +79,21 @@ pub(super) fn hypercall_init<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> 
     Ok(Reply::Done)
 }
 
-/// `shadow_op`: there is no dirty log and no shadow, hence no pool either.
+/// `shadow_op`: there is no shadow; a dirty log and a pool for tables are what hardware-assisted guests have.
 pub(super) fn shadow_op<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> Outcome {
     not_self(cx, dom.id)?;
     let mut s = op.shadow_op();
     match s.op {
-        SHADOW_OP_OFF => Ok(Reply::Done),
+        SHADOW_OP_OFF => again(cx, domain::dirty::disable_step(cx.h, dom)),
+        SHADOW_OP_ENABLE_LOGDIRTY => again(cx, domain::dirty::enable_step(cx.h, dom)),
+        SHADOW_OP_ENABLE if s.mode == SHADOW_ENABLE_LOG_DIRTY => {
+            again(cx, domain::dirty::enable_step(cx.h, dom))
+        }
+        SHADOW_OP_CLEAN | SHADOW_OP_PEEK => {
+            dirty_pages(cx, dom, &mut s)?;
+            op.set_shadow_op(s);
+            Ok(Reply::Data)
+        }
         SHADOW_OP_GET_ALLOCATION | SHADOW_OP_SET_ALLOCATION => {
             s.mb = match &dom.hvm {
                 Some(hvm) if s.op == SHADOW_OP_SET_ALLOCATION => {
@@ -90,13 +106,60 @@ pub(super) fn shadow_op<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> O
             op.set_shadow_op(s);
             Ok(Reply::Data)
         }
-        SHADOW_OP_ENABLE
-        | SHADOW_OP_CLEAN
-        | SHADOW_OP_PEEK
-        | SHADOW_OP_ENABLE_TEST
-        | SHADOW_OP_ENABLE_LOGDIRTY => Err(Errno::EOPNOTSUPP.into()),
+        SHADOW_OP_ENABLE | SHADOW_OP_ENABLE_TEST => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// One step of something that is repeated until it is done.
+fn again<H: Host>(cx: &Cx<H>, step: Result<(), Errno>) -> Outcome {
+    match step {
+        Ok(()) => Ok(Reply::Done),
+        Err(Errno::ERESTART) => Err(cx.again(&[])),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// `SHADOW_OP_CLEAN`, `SHADOW_OP_PEEK`: which of the first `pages` guest frames were written since they were last cleaned. Without
+/// a bitmap, only the counters. Goes on where it was interrupted.
+fn dirty_pages<H: Host>(cx: &Cx<H>, dom: &Domain, s: &mut ShadowOp) -> Result<(), Stop> {
+    let hvm = dom.hvm.as_deref().ok_or(Errno::EOPNOTSUPP)?;
+    if !hvm.watch.is_on() {
+        return Err(Errno::EINVAL.into());
+    }
+    let clean = s.op == SHADOW_OP_CLEAN;
+    if !s.dirty_bitmap.is_null() {
+        let bytes = s.pages.min(1 << mm::p2m::GFN_BITS).div_ceil(8);
+        let mut chunk = [0u8; DIRTY_CHUNK];
+        let tag = u64::from(s.op) << TOLD_OP_SHIFT;
+        // An interrupted call is always repeated, before its caller makes another.
+        let told = hvm.watch.told.swap(0, Ordering::AcqRel);
+        let mut at = if told & !TOLD_AT == tag {
+            told & TOLD_AT
+        } else {
+            0
+        };
+        let stop = at.saturating_add(DIRTY_STEP);
+        while at < bytes {
+            if at >= stop {
+                hvm.watch.told.store(tag | at, Ordering::Release);
+                return Err(cx.again(&[]));
+            }
+            let part = (bytes - at).min(DIRTY_CHUNK as u64);
+            let bits = chunk.get_mut(..part as usize).ok_or(Errno::EINVAL)?;
+            let found = domain::dirty::read(cx.h, dom, at * 8, bits, clean)?;
+            hvm.watch.dirty.fetch_add(found, Ordering::Relaxed);
+            cx.write_bytes(s.dirty_bitmap.addr() + at, bits)?;
+            at += part;
+        }
+    }
+    let counter = |c: &AtomicU32| match clean {
+        true => c.swap(0, Ordering::Relaxed),
+        false => c.load(Ordering::Relaxed),
+    };
+    s.stats.fault_count = counter(&hvm.watch.faults);
+    s.stats.dirty_count = counter(&hvm.watch.dirty);
+    Ok(())
 }
 
 /// `set_paging_mempool_size`: how much a hardware-assisted guest's nested page tables may take.

@@ -4,7 +4,7 @@ use super::{Outcome, Reply, not_self, vcpu_of};
 use crate::Cx;
 use crate::mmu::guest_address;
 use alloc::vec::Vec;
-use domain::pv::{Callback, FPU_BYTES};
+use domain::pv::{Callback, FPU_BYTES, FpuArea};
 use domain::{Domain, Host, PV_XCR0};
 use xen_abi::Errno;
 use xen_abi::domctl::*;
@@ -64,7 +64,7 @@ pub(super) fn set_ext<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outcome
 }
 
 /// Bytes of an XSAVE image with the components `xcr0`, by the sizes CPUID gives.
-fn image_bytes<H: Host>(cx: &Cx<H>, xcr0: u64) -> usize {
+pub(super) fn image_bytes<H: Host>(cx: &Cx<H>, xcr0: u64) -> usize {
     let policy = cx.h.default_cpuid();
     let end = |bit: u32| {
         let [size, offset, ..] = policy.get(0xd, bit);
@@ -76,6 +76,44 @@ fn image_bytes<H: Host>(cx: &Cx<H>, xcr0: u64) -> usize {
         .max()
         .unwrap_or(0);
     most.clamp(XSAVE_BASE, FPU_BYTES)
+}
+
+/// Appends XCR0, the components ever enabled, and `image` bytes of the area.
+pub(super) fn get_image(out: &mut Vec<u8>, xcr0: u64, fpu: &FpuArea, image: usize) {
+    out.extend_from_slice(&xcr0.to_le_bytes());
+    out.extend_from_slice(&xcr0.to_le_bytes());
+    let at = out.len() + XSTATE_BV;
+    out.extend_from_slice(fpu.0.get(..image).unwrap_or(&fpu.0));
+    // Components that the guest has not enabled are the hypervisor's business.
+    if let Some(present) = out.get_mut(at..at + 8) {
+        let shown = word(present, 0) & (xcr0 | X87_SSE);
+        present.copy_from_slice(&shown.to_le_bytes());
+    }
+}
+
+/// Takes what [`get_image`] gave, or nothing of it; the vcpu's XCR0. `EINVAL`: no state of a guest's.
+pub(super) fn set_image<H: Host>(
+    cx: &Cx<H>,
+    bytes: &[u8],
+    fpu: &mut FpuArea,
+) -> Result<u64, Errno> {
+    if bytes.len() > XSTATE_HEAD + FPU_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    let (head, image) = bytes.split_at_checked(XSTATE_HEAD).ok_or(Errno::EINVAL)?;
+    let xcr0 = word(head, 0);
+    let allowed = cx.h.default_cpuid().get(0xd, 0)[0];
+    let known = PV_XCR0 & u64::from(allowed) | 1;
+    if xcr0 & !known != 0 || xcr0 & 1 == 0 || xcr0 & 6 == 4 {
+        return Err(Errno::EINVAL);
+    }
+    if !image.is_empty() && !loadable(image, xcr0) {
+        return Err(Errno::EINVAL);
+    }
+    for (slot, byte) in fpu.0.iter_mut().zip(image) {
+        *slot = *byte;
+    }
+    Ok(xcr0)
 }
 
 /// `getvcpuextstate`: size 0 asks for the size.
@@ -100,14 +138,7 @@ pub(super) fn get_xstate<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> 
         .map_err(|_| Errno::ENOMEM)?;
     while_paused(cx, dom, || {
         let pv = v.pv.lock();
-        out.extend_from_slice(&xcr0.to_le_bytes());
-        out.extend_from_slice(&xcr0.to_le_bytes());
-        out.extend_from_slice(&pv.fpu.0[..image]);
-        // Components that the guest has not enabled are the hypervisor's business.
-        if let Some(present) = out.get_mut(XSTATE_HEAD + XSTATE_BV..XSTATE_HEAD + XSTATE_BV + 8) {
-            let shown = word(present, 0) & (xcr0 | X87_SSE);
-            present.copy_from_slice(&shown.to_le_bytes());
-        }
+        get_image(&mut out, xcr0, &pv.fpu, image);
     });
     cx.write_bytes(x.buffer.addr(), &out)?;
     Ok(Reply::Done)
@@ -123,23 +154,11 @@ pub(super) fn set_xstate<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outc
         return Err(Errno::EINVAL.into());
     }
     let bytes = cx.read_bytes(x.buffer.addr(), len, XSTATE_HEAD + FPU_BYTES)?;
-    let (head, image) = bytes.split_at(XSTATE_HEAD);
-    let xcr0 = word(head, 0);
-    let allowed = cx.h.default_cpuid().get(0xd, 0)[0];
-    let known = PV_XCR0 & u64::from(allowed) | 1;
-    if xcr0 & !known != 0 || xcr0 & 1 == 0 || xcr0 & 6 == 4 {
-        return Err(Errno::EINVAL.into());
-    }
-    if !image.is_empty() && !loadable(image, xcr0) {
-        return Err(Errno::EINVAL.into());
-    }
     while_paused(cx, dom, || {
         let mut pv = v.pv.lock();
-        pv.xcr0 = xcr0;
-        for (slot, byte) in pv.fpu.0.iter_mut().zip(image) {
-            *slot = *byte;
-        }
-    });
+        pv.xcr0 = set_image(cx, &bytes, &mut pv.fpu)?;
+        Ok::<(), Errno>(())
+    })?;
     Ok(Reply::Done)
 }
 

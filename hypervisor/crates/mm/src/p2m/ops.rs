@@ -154,12 +154,13 @@ impl P2m {
     }
 
     /// A write to `gfn` faulted: if its writes are logged, this one page becomes writable. `true`: it was so, log it and go
-    /// on. The guest's next try walks the tables afresh, so nothing needs a flush.
+    /// on. The guest's next try walks the tables afresh, so nothing needs a flush. Without memory to split a large leaf, all of
+    /// it becomes writable, and so dirty.
     pub fn dirtied(&mut self, t: &impl Tables, gfn: u64) -> Result<bool> {
         if self.lookup(t, gfn).is_none_or(|e| e.kind != Kind::LogDirty) {
             return Ok(false);
         }
-        self.split(t, gfn, 0)?;
+        let _ = self.split(t, gfn, 0);
         let _ = self.change_kind(t, gfn, Kind::Ram)?;
         Ok(true)
     }

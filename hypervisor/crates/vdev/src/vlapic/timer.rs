@@ -57,7 +57,7 @@ impl Timer {
         tsc_deadline: 0,
     };
 
-    fn tick_ns(&self) -> u64 {
+    pub(crate) fn tick_ns(&self) -> u64 {
         let code = (self.divide & 3) | (self.divide >> 1 & 4);
         TICK_NS << ((code + 1) & 7)
     }

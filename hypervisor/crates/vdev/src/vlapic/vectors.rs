@@ -6,6 +6,10 @@ pub(crate) struct Vectors([u32; 8]);
 impl Vectors {
     pub(crate) const EMPTY: Vectors = Vectors([0; 8]);
 
+    pub(crate) fn from_words(words: [u32; 8]) -> Vectors {
+        Vectors(words)
+    }
+
     pub(crate) fn word(&self, index: u32) -> u32 {
         self.0.get(index as usize).copied().unwrap_or(0)
     }
