@@ -190,10 +190,8 @@ pub fn access<H: Host, R>(
     let hvm = dom.hvm.as_ref().ok_or(Errno::EFAULT)?;
     let mut p2m = hvm.p2m.lock();
     let t = HostTables(h);
-    if write {
-        if p2m.dirtied(&t, gfn)? {
-            hvm.watch.faults.fetch_add(1, Ordering::Relaxed);
-        }
+    if write && p2m.dirtied(&t, gfn)? {
+        hvm.watch.faults.fetch_add(1, Ordering::Relaxed);
     }
     match p2m.lookup(&t, gfn) {
         Some(e) if !write || e.kind.writable() => Ok(f(e.mfn)),

@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_or_tamed() {
         let mut l = Lapic::new(2, false);
-        for base in [0, BASE | EXTD, BASE + 0x1000 | EN, u64::MAX] {
+        for base in [0, BASE | EXTD, (BASE + 0x1000) | EN, u64::MAX] {
             let saved = Saved {
                 base,
                 ..Saved::default()
