@@ -10,13 +10,23 @@ use std::time::Instant;
 const LARGE: usize = 64 << 20;
 const PAGE: usize = 4096;
 
-/// All of them.
-pub fn run(_: &[String]) -> Result<()> {
-    report("syscall", syscall()?);
-    report("page fault", fault());
-    report("mmap + munmap", map()?);
-    report("fork + exec + exit", fork()?);
-    report("pipe round trip", pipe()?);
+/// What is measured, and by what.
+type Operation = (&'static str, fn() -> Result<f64>);
+const OPERATIONS: [Operation; 5] = [
+    ("syscall", syscall),
+    ("page fault", fault),
+    ("mmap + munmap", map),
+    ("fork + exec + exit", fork),
+    ("pipe round trip", pipe),
+];
+
+/// All of them, or those that are named.
+pub fn run(names: &[String]) -> Result<()> {
+    for (name, measure) in OPERATIONS {
+        if names.is_empty() || names.iter().any(|n| n == name) {
+            report(name, measure()?);
+        }
+    }
     Ok(())
 }
 
@@ -29,7 +39,7 @@ fn syscall() -> Result<f64> {
 }
 
 /// First touch of a page.
-fn fault() -> f64 {
+fn fault() -> Result<f64> {
     const PAGES: usize = 4096;
     let mut memory: Vec<u8> = vec![0; LARGE];
     let start = Instant::now();
@@ -38,7 +48,7 @@ fn fault() -> f64 {
     }
     let taken = start.elapsed().as_nanos() as f64 / PAGES as f64;
     black_box(&memory);
-    taken
+    Ok(taken)
 }
 
 /// A mapping of which one page is touched.

@@ -17,9 +17,10 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Verb, its arguments, what it does.
 type Verb = (&'static str, &'static str, fn(&[String]) -> Result<()>);
 const VERBS: &[Verb] = &[
-    ("cpu", "", cpu::run),
+    ("cpu", "[OPERATION...]", cpu::run),
     ("xen", "", xen::calls),
     ("grant", "DOMID", xen::grants),
+    ("forever", "VERB ARGUMENTS...", forever),
     ("time", "NAME COMMAND...", time),
     ("until", "NAME WORD SHELL-COMMAND", until),
     ("relay", "PREFIX SHELL-COMMAND", relay),
@@ -46,6 +47,15 @@ fn main() -> ExitCode {
             eprintln!("hostbench {name}: {e}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Repeats one operation until killed, for profiles: a verb, or `cpu` with the name of one of its operations.
+fn forever(args: &[String]) -> Result<()> {
+    let (name, rest) = args.split_first().ok_or("a verb is needed")?;
+    let (_, _, run) = VERBS.iter().find(|v| v.0 == name).ok_or("no such verb")?;
+    loop {
+        run(rest)?;
     }
 }
 
