@@ -315,6 +315,6 @@ fn start_vcpu(dom: &Domain, layout: &PvLayout, root: Mfn) -> Result<(), Errno> {
     pv.regs.ss = FLAT_KERNEL_SS;
     pv.regs.rflags = 0x202;
     pv.kernel_ss = u64::from(FLAT_KERNEL_SS);
-    pv.kernel_sp = layout.stack_top();
+    v.kernel_sp.store(layout.stack_top(), Ordering::Relaxed);
     Ok(())
 }

@@ -54,7 +54,13 @@ fn queue(cpu: u32) -> &'static Mutex<RunQueue> {
 /// Should this CPU choose anew?
 #[inline]
 pub fn wanted() -> bool {
-    cell(&WANTED, percpu::cpu_id()).load(Ordering::Acquire)
+    wanted_on(percpu::cpu_id())
+}
+
+/// The same for a caller that knows which CPU this is.
+#[inline]
+pub fn wanted_on(cpu: u32) -> bool {
+    cell(&WANTED, cpu).load(Ordering::Acquire)
 }
 
 /// This CPU should choose anew before it returns to the guest.

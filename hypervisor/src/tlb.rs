@@ -1,16 +1,18 @@
-//! TLB bookkeeping: a clock that ticks with every flush, and shootdowns.
+//! TLB bookkeeping: a clock that ticks between the end of a frame's use and the next flush, and shootdowns.
 //!
-//! A frame that stops being used records the clock ([`mm::Platform::tlb_clock`]). Before it is used for something
-//! else, [`sync`] makes every CPU whose last flush is older flush. Most of the time nobody is.
+//! A frame that stops being used records the clock ([`mm::Platform::tlb_clock`]), which makes it odd. The next flush makes
+//! it even again; flushes while it is even only read it, so that CPUs that switch between a guest's kernel and its user
+//! mode do not fight for its cache line. Before the frame is used for something else, [`sync`] makes every CPU whose last
+//! flush is older flush. Most of the time nobody is.
 
 use crate::percpu::{self, MAX_CPUS};
 use crate::smp;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Ticks with every flush on any CPU; never 0.
-static CLOCK: AtomicU32 = AtomicU32::new(1);
-/// The clock at each CPU's last full flush.
+/// Odd: a frame has recorded this time.
+static CLOCK: AtomicU32 = AtomicU32::new(2);
+/// The (even) clock before each CPU's last full flush.
 static LAST: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 
 /// CPUs that idle on the hypervisor's own root: their TLBs hold nothing of any guest.
@@ -27,20 +29,40 @@ pub fn guest_here() {
     CLEAN.fetch_and(!(1 << percpu::cpu_id()), Ordering::SeqCst);
 }
 
-/// Now, in flushes.
+/// Now, for a frame that stops being used: flushes from now on are later.
+#[inline]
 pub fn clock() -> u32 {
-    CLOCK.load(Ordering::SeqCst)
+    let now = CLOCK.load(Ordering::SeqCst);
+    if now & 1 != 0 {
+        return now;
+    }
+    CLOCK.fetch_or(1, Ordering::SeqCst) | 1
+}
+
+/// The time before a flush that is about to begin: later than all that `clock` gave before, not later than what it gives
+/// from now on, as what is given up while the flush goes on may be in the TLB again.
+#[inline]
+fn before_flush() -> u32 {
+    let now = CLOCK.load(Ordering::SeqCst);
+    if now & 1 == 0 {
+        return now;
+    }
+    match CLOCK.compare_exchange(now, now.wrapping_add(1), Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => now.wrapping_add(1),
+        // Another CPU has made it tick; what was recorded since counts as later.
+        Err(now) => now & !1,
+    }
 }
 
 /// Loads a page-table root (a validated one, or the idle one), which flushes this CPU's TLB: no page is global.
 #[inline]
 pub fn load_root(root: u64) {
-    // The time before the flush: what was given up while it went on may be in the TLB again.
-    let now = CLOCK.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+    let now = before_flush();
     // SAFETY: callers pass roots that hold the hypervisor's slots.
     unsafe { asm!("mov cr3, {}", in(reg) root, options(nostack, preserves_flags)) };
     if let Some(last) = LAST.get(percpu::cpu_id() as usize) {
-        last.store(now, Ordering::SeqCst);
+        // Whoever still sees the old value flushes once more.
+        last.store(now, Ordering::Release);
     }
 }
 

@@ -46,9 +46,7 @@ pub struct PvVcpu {
     pub ldt_base: u64,
     /// Descriptors in the LDT, 0 = none.
     pub ldt_entries: u32,
-    /// Kernel stack to switch to on entry from user mode.
-    pub kernel_sp: u64,
-    /// Its selector.
+    /// Selector of the kernel stack ([`crate::Vcpu::kernel_sp`]).
     pub kernel_ss: u64,
     /// Event delivery.
     pub event: Callback,
@@ -100,7 +98,6 @@ impl PvVcpu {
             gdt_entries: 0,
             ldt_base: 0,
             ldt_entries: 0,
-            kernel_sp: 0,
             kernel_ss: 0,
             event: Callback::default(),
             failsafe: Callback::default(),

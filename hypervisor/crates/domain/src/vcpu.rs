@@ -121,6 +121,8 @@ pub struct Vcpu {
     pub nmi_pending: AtomicBool,
     /// The guest runs its kernel (rather than its user mode).
     pub kernel_mode: AtomicBool,
+    /// Kernel stack to switch to on entry from user mode, a guest virtual address. Its selector: `PvVcpu::kernel_ss`.
+    pub kernel_sp: AtomicU64,
     /// L4 frame of the kernel address space, 0 = none. Holds a type reference.
     pub kernel_l4: AtomicU64,
     /// L4 frame of the user address space, 0 = none. Holds a type reference.
@@ -164,6 +166,7 @@ impl Vcpu {
             poll_port: AtomicU32::new(0),
             nmi_pending: AtomicBool::new(false),
             kernel_mode: AtomicBool::new(true),
+            kernel_sp: AtomicU64::new(0),
             kernel_l4: AtomicU64::new(0),
             user_l4: AtomicU64::new(0),
             pv: Mutex::new(PvVcpu::new()),

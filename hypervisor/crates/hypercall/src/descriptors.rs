@@ -1,4 +1,5 @@
 //! Descriptor tables, trap tables and entry points of a PV guest.
+use core::sync::atomic::Ordering;
 use crate::mmu::guest_address;
 use crate::{Cx, Ret, Stop};
 use domain::Host;
@@ -127,9 +128,8 @@ pub fn stack_switch<H: Host>(cx: &Cx<H>) -> Ret {
     if !guest_address(sp) {
         return Err(Errno::EINVAL.into());
     }
-    let mut pv = cx.v.pv.lock();
-    pv.kernel_ss = u64::from(fix_selector(ss as u16));
-    pv.kernel_sp = sp;
+    cx.v.pv.lock().kernel_ss = u64::from(fix_selector(ss as u16));
+    cx.v.kernel_sp.store(sp, Ordering::Relaxed);
     Ok(0)
 }
 

@@ -109,7 +109,7 @@ pub fn mmu_update<H: Host>(cx: &Cx<H>) -> Ret {
             return Err(e.into());
         }
     };
-    let table_dom = owners.tables.clone();
+    let table_dom = owners.tables.as_ref().unwrap_or(cx.dom);
     let paging = Paging::new(cx.h.frames(), cx.h);
     // One lock round for the whole batch; guest memory is read before each update, so nothing sleeps inside.
     let mut tables = table_dom.paging.lock();
@@ -121,7 +121,8 @@ pub fn mmu_update<H: Host>(cx: &Cx<H>) -> Ret {
 
 /// Whose tables are changed, and who owns the pages they are to name.
 struct Owners {
-    tables: Arc<Domain>,
+    /// `None`: the caller's own.
+    tables: Option<Arc<Domain>>,
     pages: DomId,
     /// The owner of the pages, if entries name them by its own frame numbers.
     translated: Option<Arc<Domain>>,
@@ -129,10 +130,10 @@ struct Owners {
 
 fn owners<H: Host>(cx: &Cx<H>, foreign: u32) -> Result<Owners, Errno> {
     let tables = match foreign >> 16 {
-        0 => cx.dom.clone(),
-        id => cx.target(DomId((id - 1) as u16))?,
+        0 => None,
+        id => Some(cx.target(DomId((id - 1) as u16))?),
     };
-    if tables.is_hvm() {
+    if tables.as_ref().unwrap_or(cx.dom).is_hvm() {
         return Err(Errno::EINVAL);
     }
     let pages = page_owner(cx, DomId(foreign as u16))?;

@@ -185,7 +185,7 @@ fn commit(dom: &Domain, v: &Vcpu, pv: &mut PvVcpu, ctx: &VcpuGuestContext) {
             ..*trap
         };
     }
-    pv.kernel_sp = ctx.kernel_sp;
+    v.kernel_sp.store(ctx.kernel_sp, Ordering::Relaxed);
     pv.kernel_ss = u64::from(fix_selector(ctx.kernel_ss as u16));
     let masks = |bit: u64| ctx.flags & bit != 0;
     pv.event = Callback {
@@ -262,7 +262,8 @@ pub fn capture(dom: &Domain, v: &Vcpu, ctx: &mut VcpuGuestContext) -> Result<(),
         *slot = *frame;
     }
     ctx.gdt_ents = u64::from(pv.gdt_entries);
-    (ctx.kernel_ss, ctx.kernel_sp) = (pv.kernel_ss, pv.kernel_sp);
+    ctx.kernel_ss = pv.kernel_ss;
+    ctx.kernel_sp = v.kernel_sp.load(Ordering::Relaxed);
     ctx.ctrlreg[0] = pv.cr0;
     ctx.ctrlreg[1] = pfn_to_cr3(v.user_l4.load(Ordering::Acquire));
     ctx.ctrlreg[2] = pv.cr2;

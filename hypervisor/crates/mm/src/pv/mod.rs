@@ -60,7 +60,7 @@ pub trait Platform {
     fn mmio_access(&self, domain: DomId, mfn: Mfn) -> MmioAccess;
     /// May `domain` choose cache attributes (PWT, PCD, PAT) in L1 entries? True for those with hardware.
     fn cache_attrs_allowed(&self, domain: DomId) -> bool;
-    /// Now, in flushes: a counter that moves on with every TLB flush. Never zero, which means "never used".
+    /// Now, in flushes: a counter that has moved on by the time of the next TLB flush. Never zero, which means "never used".
     fn tlb_clock(&self) -> u32;
     /// Returns once every CPU has flushed all its TLB entries after the clock showed `stamp` (global ones and those of other
     /// domains included; waits for flushes, not for guests). `owner` owns the frame, foreign mappings may be elsewhere.

@@ -206,36 +206,24 @@ sysenter_entry:
         jmp resume_guest
 
 # --- Guest memory access: the only instructions that may fault on a guest's address ------------------------
-# copy_guest(dst: rdi, src: rsi, len: rdx) -> bytes not copied (rax). Eight bytes at a time, then the tail.
+# copy_guest(dst: rdi, src: rsi, len: rdx) -> 0, or 1 after a fault. Eight bytes at a time, then the tail.
         .balign 16
         .globl copy_guest
 copy_guest:
         movq %rdx, %rcx
         shrq $3, %rcx
-        jz 3f
-1:      movq (%rsi), %rax
-        .globl copy_guest_fault_w
-copy_guest_fault_w:
-        movq %rax, (%rdi)
-        addq $8, %rsi
-        addq $8, %rdi
-        subq $8, %rdx
-        decq %rcx
-        jnz 1b
-3:      testq %rdx, %rdx
-        jz 5f
-4:      movb (%rsi), %al
-        .globl copy_guest_fault_b
-copy_guest_fault_b:
-        movb %al, (%rdi)
-        incq %rsi
-        incq %rdi
-        decq %rdx
-        jnz 4b
-5:
+        rep movsq
+        andl $7, %edx
+        jnz 1f
+        xorl %eax, %eax
+        ret
+1:      movl %edx, %ecx
+        rep movsb
+        xorl %eax, %eax
+        ret
         .globl copy_guest_end
 copy_guest_end:
-        movq %rdx, %rax
+        movl $1, %eax
         ret
 
 # read_msr_safe(msr: edi, out: *mut u64) -> 0 or 1 on #GP.

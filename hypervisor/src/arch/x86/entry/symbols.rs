@@ -27,8 +27,8 @@ unsafe extern "C" {
     /// Where a faulting selector load resumes.
     pub static load_selector_fixup: u8;
 
-    /// Copies, returning the number of bytes not copied because of a fault.
-    pub fn copy_guest(dst: *mut u8, src: *const u8, len: usize) -> usize;
+    /// Copies upwards; 0, or 1 after a fault.
+    pub fn copy_guest(dst: *mut u8, src: *const u8, len: usize) -> u32;
     /// RDMSR; 0 on success.
     pub fn read_msr_safe(msr: u32, out: *mut u64) -> u32;
     /// Loads %fs; a bad selector leaves it unchanged.

@@ -1,5 +1,5 @@
 //! Access to the current guest's virtual memory, the only place that touches guest addresses. Everything copied
-//! is an allegation until checked; faults are caught at the two instructions in `entry.S` that may raise them.
+//! is an allegation until checked; faults are caught in `copy_guest` of `entry.S`.
 use super::symbols;
 use domain::Fault;
 use xen_abi::xen::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
@@ -39,11 +39,11 @@ pub fn copy_from_guest(buf: &mut [u8], gva: u64) -> Result<(), Fault> {
     if !access_ok(gva, buf.len()) {
         return Err(Fault);
     }
-    // SAFETY: the range is not the hypervisor's; a fault inside copy_guest is fixed up and reported as a remainder.
-    let left = with_user_access(|| unsafe {
+    // SAFETY: the range is not the hypervisor's; a fault inside copy_guest is fixed up and reported.
+    let fault = with_user_access(|| unsafe {
         symbols::copy_guest(buf.as_mut_ptr(), gva as *const u8, buf.len())
     });
-    if left == 0 { Ok(()) } else { Err(Fault) }
+    if fault == 0 { Ok(()) } else { Err(Fault) }
 }
 
 /// Writes guest memory; may leave the target partly written on a fault.
@@ -53,8 +53,8 @@ pub fn copy_to_guest(gva: u64, buf: &[u8]) -> Result<(), Fault> {
         return Err(Fault);
     }
     // SAFETY: as above; the guest's own page tables decide what is writable (CR0.WP is set).
-    let left = with_user_access(|| unsafe {
+    let fault = with_user_access(|| unsafe {
         symbols::copy_guest(gva as *mut u8, buf.as_ptr(), buf.len())
     });
-    if left == 0 { Ok(()) } else { Err(Fault) }
+    if fault == 0 { Ok(()) } else { Err(Fault) }
 }

@@ -4,9 +4,9 @@
 use super::{TRAP_SYSCALL, crash, info, toggle_mode};
 use crate::arch::x86::entry::uaccess::copy_to_guest;
 use core::sync::atomic::Ordering;
-use domain::Vcpu;
-use domain::pv::Callback;
-use xen_abi::xen::{CpuUserRegs, FLAT_KERNEL_CS, FLAT_KERNEL_SS, TI_DPL, TI_IF};
+use domain::pv::{Callback, PvVcpu};
+use domain::{Fault, Vcpu};
+use xen_abi::xen::{CpuUserRegs, FLAT_KERNEL_CS, FLAT_KERNEL_SS, TI_DPL, TI_IF, TrapInfo};
 use zerocopy::IntoBytes;
 
 const FLAG_TF: u64 = 1 << 8;
@@ -16,6 +16,7 @@ const FLAG_NT: u64 = 1 << 14;
 const FLAG_RF: u64 = 1 << 16;
 const FLAG_VM: u64 = 1 << 17;
 const FLAG_AC: u64 = 1 << 18;
+const PAGE_FAULT: u8 = 14;
 /// Byte 1 of `vcpu_info`: event delivery masked.
 const UPCALL_MASK: u64 = 0xff00;
 
@@ -72,44 +73,36 @@ pub fn bounce(regs: &mut CpuUserRegs, v: &Vcpu, b: Bounce) {
     }
     let masked = events_masked();
     let mut pushed_cs = u64::from(regs.cs);
-    let mut rsp = if v.kernel_mode.load(Ordering::Relaxed) {
+    let stack = if v.kernel_mode.load(Ordering::Relaxed) {
         // RPL 0 in the pushed selector tells the guest that its kernel was interrupted.
         pushed_cs &= !3;
         regs.rsp
     } else {
         toggle_mode(v);
-        v.pv.lock().kernel_sp
+        v.kernel_sp.load(Ordering::Relaxed)
     };
     let rflags = (regs.rflags & !FLAG_IF & !FLAG_IOPL) | if masked { 0 } else { FLAG_IF };
-    let mut words = [0u64; 12];
-    let mut n = 0;
-    let mut push = |w: u64| {
-        if let Some(slot) = words.get_mut(n) {
-            *slot = w;
+    let interrupted = [
+        regs.rip,
+        pushed_cs | u64::from(masked) << 32,
+        rflags,
+        regs.rsp,
+        u64::from(regs.ss),
+    ];
+    let [rip, cs, flags, rsp, ss] = interrupted;
+    let (rcx, r11) = (regs.rcx, regs.r11);
+    let pushed = match (b.selectors, b.error) {
+        (None, None) => push(stack, [rcx, r11, rip, cs, flags, rsp, ss]),
+        (None, Some(e)) => push(stack, [rcx, r11, e.into(), rip, cs, flags, rsp, ss]),
+        (Some(selectors), _) => {
+            let [ds, es, fs, gs] = selectors.map(u64::from);
+            push(stack, [rcx, r11, ds, es, fs, gs, rip, cs, flags, rsp, ss])
         }
-        n += 1;
     };
-    push(regs.rcx);
-    push(regs.r11);
-    if let Some([ds, es, fs, gs]) = b.selectors {
-        [ds, es, fs, gs]
-            .into_iter()
-            .for_each(|s| push(u64::from(s)));
-    }
-    if let Some(error) = b.error {
-        push(u64::from(error));
-    }
-    push(regs.rip);
-    push(pushed_cs | u64::from(masked) << 32);
-    push(rflags);
-    push(regs.rsp);
-    push(u64::from(regs.ss));
-    rsp = (rsp & !0xf).wrapping_sub(n as u64 * 8);
-    let frame = words.get(..n).unwrap_or(&[]);
-    if copy_to_guest(rsp, frame.as_bytes()).is_err() {
+    let Ok(rsp) = pushed else {
         crash(regs, "its kernel stack is not writable");
         return;
-    }
+    };
     if b.mask_events {
         set_events_masked(true);
     }
@@ -121,14 +114,28 @@ pub fn bounce(regs: &mut CpuUserRegs, v: &Vcpu, b: Bounce) {
     regs.entry_vector = TRAP_SYSCALL;
 }
 
+/// Puts words below a stack pointer; the new one.
+#[inline(always)]
+fn push<const N: usize>(stack: u64, words: [u64; N]) -> Result<u64, Fault> {
+    let stack = (stack & !0xf).wrapping_sub(N as u64 * 8);
+    copy_to_guest(stack, words.as_bytes()).map(|()| stack)
+}
+
 /// Injects an exception through the guest's trap table.
 pub fn inject(regs: &mut CpuUserRegs, v: &Vcpu, vector: u8, error: Option<u32>) {
-    let trap =
-        v.pv.lock()
-            .traps
-            .get(usize::from(vector))
-            .copied()
-            .unwrap_or_default();
+    let trap = trap(&v.pv.lock(), vector);
+    inject_through(regs, v, trap, error);
+}
+
+/// What the guest's trap table says of a vector.
+fn trap(pv: &PvVcpu, vector: u8) -> TrapInfo {
+    pv.traps
+        .get(usize::from(vector))
+        .copied()
+        .unwrap_or_default()
+}
+
+fn inject_through(regs: &mut CpuUserRegs, v: &Vcpu, trap: TrapInfo, error: Option<u32>) {
     if trap.address == 0 {
         crash(regs, "exception without a handler in its trap table");
         return;
@@ -148,12 +155,7 @@ pub fn inject(regs: &mut CpuUserRegs, v: &Vcpu, vector: u8, error: Option<u32>) 
 
 /// Injects a software interrupt (`int n`) if the guest's gate allows it; otherwise the #GP that `int` raises.
 pub fn inject_software(regs: &mut CpuUserRegs, v: &Vcpu, vector: u8, length: u64) {
-    let trap =
-        v.pv.lock()
-            .traps
-            .get(usize::from(vector))
-            .copied()
-            .unwrap_or_default();
+    let trap = trap(&v.pv.lock(), vector);
     let kernel = v.kernel_mode.load(Ordering::Relaxed);
     let cpl = if kernel { 1 } else { 3 };
     if trap.address != 0 && trap.flags & TI_DPL >= cpl {
@@ -167,7 +169,11 @@ pub fn inject_software(regs: &mut CpuUserRegs, v: &Vcpu, vector: u8, length: u64
 /// Injects a page fault at `address`.
 pub fn inject_page_fault(regs: &mut CpuUserRegs, v: &Vcpu, address: u64, error: u32) {
     const USER: u32 = 1 << 2;
-    v.pv.lock().cr2 = address;
+    let trap = {
+        let mut pv = v.pv.lock();
+        pv.cr2 = address;
+        trap(&pv, PAGE_FAULT)
+    };
     // SAFETY: `upcall` points at word 0 of the vcpu's info, whose cr2 is word 2 of the same 64-byte structure.
     unsafe { (*info().upcall.add(2)).store(address, Ordering::Relaxed) };
     // Both of the guest's modes run in ring 3; what it believes is decided here.
@@ -176,5 +182,5 @@ pub fn inject_page_fault(regs: &mut CpuUserRegs, v: &Vcpu, address: u64, error: 
     } else {
         USER
     };
-    inject(regs, v, 14, Some((error & !USER) | user));
+    inject_through(regs, v, trap, Some((error & !USER) | user));
 }

@@ -2,6 +2,7 @@
 
 use super::bounce::{Bounce, bounce};
 use super::{TRAP_SYSCALL, guest, info};
+use crate::arch::x86::entry::cpuinfo::CpuInfo;
 use crate::schedule;
 use core::sync::atomic::Ordering;
 use xen_abi::xen::{CpuUserRegs, FLAT_RING3_CS64, FLAT_RING3_SS64};
@@ -17,13 +18,40 @@ const MASK: u64 = 0xff00;
 /// replaces the frame's contents by those of the vcpu chosen, so no caller may hold a reference to it.
 #[inline]
 pub fn to_guest() {
+    if !nothing_to_do(info()) {
+        settle();
+    }
+    let regs = &mut info().regs;
+    if regs.entry_vector & TRAP_SYSCALL != 0 && !sysret_ok(regs) {
+        regs.entry_vector &= !TRAP_SYSCALL;
+    }
+}
+
+/// Nearly always: a PV guest goes on where it was.
+#[inline(always)]
+fn nothing_to_do(info: &CpuInfo) -> bool {
+    // SAFETY: `vcpu` and `upcall` are valid or null, and a dummy, see `CpuInfo`; the reference ends here.
+    let (v, word) = unsafe { (info.vcpu.as_ref(), (*info.upcall).load(Ordering::Acquire)) };
+    !schedule::wanted_on(info.cpu)
+        && v.is_some_and(|v| v.hvm.is_none() && !v.nmi_pending.load(Ordering::Relaxed))
+        && !deliverable(word)
+}
+
+/// An upcall is pending and may be made.
+fn deliverable(word: u64) -> bool {
+    word & PENDING != 0 && word & MASK == 0
+}
+
+/// Until there is nothing to do.
+#[cold]
+#[inline(never)]
+fn settle() {
     loop {
         if schedule::wanted() {
             schedule::run();
         }
-        if let (dom, v) = guest()
-            && v.hvm.is_some()
-        {
+        let (dom, v) = guest();
+        if v.hvm.is_some() {
             // Hardware guests have a loop of their own, which ends when somebody else may run.
             crate::hvm::vendor::run(dom, v);
             continue;
@@ -31,10 +59,9 @@ pub fn to_guest() {
         let regs = &mut info().regs;
         // SAFETY: `upcall` is valid while a vcpu is loaded, see `bounce::events_masked`.
         let word = unsafe { (*info().upcall).load(Ordering::Acquire) };
-        let (_, v) = guest();
         if v.nmi_pending.load(Ordering::Relaxed) {
             deliver_nmi(regs);
-        } else if word & PENDING != 0 && word & MASK == 0 {
+        } else if deliverable(word) {
             let event = v.pv.lock().event;
             bounce(
                 regs,
@@ -46,12 +73,8 @@ pub fn to_guest() {
             );
         }
         if !schedule::wanted() {
-            break;
+            return;
         }
-    }
-    let regs = &mut info().regs;
-    if regs.entry_vector & TRAP_SYSCALL != 0 && !sysret_ok(regs) {
-        regs.entry_vector &= !TRAP_SYSCALL;
     }
 }
 
