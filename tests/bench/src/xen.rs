@@ -40,7 +40,7 @@ pub fn calls(_: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Mapping and unmapping a page that a guest granted.
+/// Mapping and unmapping a page that a guest granted, and copying one.
 pub fn grants(args: &[String]) -> Result<()> {
     let dom = DomId(args.first().ok_or("a domain id is needed")?.parse()?);
     let table = GntTab::open()?;
@@ -49,5 +49,10 @@ pub fn grants(args: &[String]) -> Result<()> {
         Ok(())
     })?;
     report("grant map + unmap", taken);
+    let mut page = vec![0u8; 2 * 4096];
+    let skip = page.as_ptr().align_offset(4096);
+    let page = page.get_mut(skip..skip + 4096).ok_or("no room")?;
+    let taken = each(5_000, || Ok(table.copy(dom, CONSOLE, page)?))?;
+    report("grant copy, 4 KiB", taken);
     Ok(())
 }

@@ -11,6 +11,7 @@ use xen_abi::{DomId, GrantRef, Port};
 const PATH: &str = "/dev/xen/gntdev";
 const IOC_MAP: u64 = ioc(b'G', 0, 24);
 const IOC_UNMAP: u64 = ioc(b'G', 1, 16);
+const IOC_COPY: u64 = ioc(b'G', 8, 16);
 const IOC_UNMAP_NOTIFY: u64 = ioc(b'G', 7, 16);
 
 const NOTIFY_CLEAR_BYTE: u32 = 1;
@@ -29,6 +30,28 @@ pub struct UnmapNotify {
 #[derive(Clone)]
 pub struct GntTab {
     file: Arc<File>,
+}
+
+/// `struct gntdev_grant_copy_segment`, for a copy from a grant to this process.
+#[repr(C)]
+struct CopySegment {
+    gref: u32,
+    offset: u16,
+    domid: u16,
+    to: *mut u8,
+    len: u16,
+    flags: u16,
+    /// Out: `GNTST_*`.
+    status: i16,
+    _pad: u16,
+}
+
+/// `struct ioctl_gntdev_grant_copy`.
+#[repr(C)]
+struct CopyList {
+    count: u32,
+    _pad: u32,
+    segments: *mut CopySegment,
 }
 
 #[repr(C)]
@@ -96,6 +119,40 @@ impl GntTab {
         self.set_notify(index, notify)
             .map_err(|e| Error::new(what(), e))?;
         Ok(Box::new(mapped))
+    }
+
+    /// Copies the beginning of a page that `dom` granted, as much as `buf` holds, by one call of the hypervisor.
+    pub fn copy(&self, dom: DomId, gref: GrantRef, buf: &mut [u8]) -> Result<()> {
+        let what = || format!("copying from {gref} of {dom}");
+        let len = u16::try_from(buf.len())
+            .ok()
+            .filter(|n| usize::from(*n) <= PAGE_SIZE);
+        let len = len.ok_or_else(|| Error::new(what(), io::ErrorKind::InvalidInput.into()))?;
+        let mut segment = CopySegment {
+            gref: gref.0,
+            offset: 0,
+            domid: dom.0,
+            to: buf.as_mut_ptr(),
+            len,
+            flags: xen_abi::grant_table::GNTCOPY_SOURCE_GREF,
+            status: 0,
+            _pad: 0,
+        };
+        let mut list = CopyList {
+            count: 1,
+            _pad: 0,
+            segments: &mut segment,
+        };
+        // SAFETY: one segment; it names `len` bytes of `buf`, which is borrowed for as long.
+        unsafe { sys::ioctl(&self.file, IOC_COPY, &mut list) }
+            .map_err(|e| Error::new(what(), e))?;
+        match segment.status {
+            0 => Ok(()),
+            status => Err(Error::new(
+                what(),
+                io::Error::other(format!("refused by the hypervisor (status {status})")),
+            )),
+        }
     }
 
     fn set_notify(&self, index: u64, notify: UnmapNotify) -> io::Result<()> {

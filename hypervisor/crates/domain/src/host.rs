@@ -112,6 +112,9 @@ pub trait Host: mm::Platform + Sync + 'static {
     fn read_frame(&self, mfn: Mfn, offset: usize, buf: &mut [u8]) -> Result<(), Fault>;
     /// Copies bytes into a frame; the range must lie inside it, or [`Fault`].
     fn write_frame(&self, mfn: Mfn, offset: usize, buf: &[u8]) -> Result<(), Fault>;
+    /// Copies bytes from a place in a frame to one in another (or the same: then what overlaps is unspecified); both ranges
+    /// must lie inside their frames, or [`Fault`].
+    fn copy_frame(&self, from: (Mfn, usize), to: (Mfn, usize), len: usize) -> Result<(), Fault>;
     /// Machine-to-physical table, one entry per RAM frame.
     fn m2p_get(&self, mfn: Mfn) -> u64;
     /// Sets a machine-to-physical entry; frames outside RAM are ignored.

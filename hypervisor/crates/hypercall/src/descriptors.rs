@@ -1,7 +1,7 @@
 //! Descriptor tables, trap tables and entry points of a PV guest.
-use core::sync::atomic::Ordering;
 use crate::mmu::guest_address;
 use crate::{Cx, Ret, Stop};
+use core::sync::atomic::Ordering;
 use domain::Host;
 use domain::pv::{Callback, GDT_PAGES};
 use mm::{Paging, SegRef};

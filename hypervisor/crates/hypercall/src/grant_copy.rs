@@ -6,26 +6,31 @@ use domain::{Domain, Host};
 use grant::{Access, GntStatus};
 use mm::{PageRef, Paging, WritableRef};
 use xen_abi::grant_table::*;
-use xen_abi::{Gfn, GrantRef, Mfn};
+use xen_abi::{DomId, Gfn, GrantRef, Mfn};
 
-/// Bytes moved at a time through the hypervisor's stack.
-const CHUNK: usize = 512;
-
-/// One side of a copy, held until it is done.
+/// One side of a copy, held from its first use to the first copy that names another page.
 struct Side {
+    /// What it was opened as.
+    key: (u64, DomId, bool),
     mfn: Mfn,
     write: bool,
     grant: Option<(Arc<Domain>, GrantRef, Access)>,
 }
 
-/// Runs a list of copies.
+/// Runs a list of copies. Consecutive ones to or from the same page open it once: a network back end fills a page of its
+/// guest from several of its own.
 pub fn copy_list<H: Host>(cx: &Cx<H>, list: u64, count: u64) -> Ret {
-    each(cx, list, count, |op: &mut Copy| {
-        op.status = GntStatus::of(&copy(cx, op))
-    })
+    let mut sides = [None, None];
+    let ret = each(cx, list, count, |op: &mut Copy| {
+        op.status = GntStatus::of(&copy(cx, op, &mut sides))
+    });
+    for side in sides.into_iter().rev().flatten() {
+        close(cx.h, side);
+    }
+    ret
 }
 
-fn copy<H: Host>(cx: &Cx<H>, op: &Copy) -> Result<(), GntStatus> {
+fn copy<H: Host>(cx: &Cx<H>, op: &Copy, sides: &mut [Option<Side>; 2]) -> Result<(), GntStatus> {
     let (from, to, len) = (
         usize::from(op.source.offset),
         usize::from(op.dest.offset),
@@ -34,41 +39,47 @@ fn copy<H: Host>(cx: &Cx<H>, op: &Copy) -> Result<(), GntStatus> {
     if from + len > 4096 || to + len > 4096 {
         return Err(GntStatus::BadCopyArg);
     }
-    let source = open(cx, &op.source, op.flags & GNTCOPY_SOURCE_GREF != 0, false)?;
-    let result = match open(cx, &op.dest, op.flags & GNTCOPY_DEST_GREF != 0, true) {
-        Ok(dest) => {
-            let moved = move_bytes(cx.h, (source.mfn, from), (dest.mfn, to), len);
-            close(cx.h, dest);
-            moved
-        }
-        Err(e) => Err(e),
-    };
-    close(cx.h, source);
-    result
+    let [source, dest] = sides;
+    let source = ready(
+        cx,
+        source,
+        &op.source,
+        op.flags & GNTCOPY_SOURCE_GREF != 0,
+        false,
+    )?;
+    let dest = ready(cx, dest, &op.dest, op.flags & GNTCOPY_DEST_GREF != 0, true)?;
+    cx.h.copy_frame((source, from), (dest, to), len)
+        .map_err(|_| GntStatus::BadPage)
 }
 
-fn move_bytes<H: Host>(
-    h: &H,
-    from: (Mfn, usize),
-    to: (Mfn, usize),
-    len: usize,
-) -> Result<(), GntStatus> {
-    let mut chunk = [0u8; CHUNK];
-    let mut done = 0;
-    while done < len {
-        let n = CHUNK.min(len - done);
-        let part = chunk.get_mut(..n).ok_or(GntStatus::GeneralError)?;
-        h.read_frame(from.0, from.1 + done, part)
-            .map_err(|_| GntStatus::BadPage)?;
-        h.write_frame(to.0, to.1 + done, part)
-            .map_err(|_| GntStatus::BadPage)?;
-        done += n;
+/// The frame of a side: as it is held, or opened in the place of what is held.
+fn ready<H: Host>(
+    cx: &Cx<H>,
+    held: &mut Option<Side>,
+    p: &CopyPtr,
+    by_grant: bool,
+    write: bool,
+) -> Result<Mfn, GntStatus> {
+    let key = (p.u, p.domid, by_grant);
+    if let Some(side) = held
+        && side.key == key
+    {
+        return Ok(side.mfn);
     }
-    Ok(())
+    if let Some(side) = held.take() {
+        close(cx.h, side);
+    }
+    Ok(held.insert(open(cx, p, key, write)?).mfn)
 }
 
 /// Opens one side: by grant reference of its domain, or by frame of the caller's own.
-fn open<H: Host>(cx: &Cx<H>, p: &CopyPtr, by_grant: bool, write: bool) -> Result<Side, GntStatus> {
+fn open<H: Host>(
+    cx: &Cx<H>,
+    p: &CopyPtr,
+    key: (u64, DomId, bool),
+    write: bool,
+) -> Result<Side, GntStatus> {
+    let by_grant = key.2;
     let dom = cx.peer(p.domid).map_err(|_| GntStatus::BadDomain)?;
     let (mfn, grant) = if by_grant {
         let access = if write {
@@ -98,6 +109,7 @@ fn open<H: Host>(cx: &Cx<H>, p: &CopyPtr, by_grant: bool, write: bool) -> Result
     };
     match held {
         Ok(mfn) => Ok(Side {
+            key,
             mfn,
             write,
             grant: grant.map(|(gref, access)| (dom, gref, access)),

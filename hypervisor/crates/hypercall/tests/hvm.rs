@@ -308,6 +308,77 @@ fn grants_of_the_guest_are_frames_of_its_own() {
     p.destroy();
 }
 
+/// One end of a copy: `place` is a grant reference or a frame.
+fn end(dom: DomId, place: u64, offset: u16) -> gt::CopyPtr {
+    gt::CopyPtr {
+        u: place,
+        domid: dom,
+        offset,
+        ..gt::CopyPtr::default()
+    }
+}
+
+#[test]
+fn copies_share_what_they_have_open_and_let_go_of_it() {
+    let p = Pvh::new();
+    let h = p.t.h;
+    p.populate(0, &[1]);
+    let guest = p.at(1).unwrap().0;
+    p.grant(&p.dom, 9, DomId::DOM0, 1, false);
+    p.grant(&p.dom, 10, DomId::DOM0, 1, true);
+    p.grant(&p.dom, 11, DomId::DOM0, 99, false);
+    let own = [(); 2].map(|()| domain::alloc_page(h, &p.t.dom0).unwrap());
+    h.write_frame(own[0], 4000, &[1; 96]).unwrap();
+    h.write_frame(own[1], 0, &[2; 4000]).unwrap();
+    let refs = [guest, own[0], own[1]].map(|m| h.frames().refs(m));
+    let mine = |n: usize, offset| end(DomId::SELF, own[n].0, offset);
+    let granted = |gref, offset| end(p.dom.id, gref, offset);
+    let list = [
+        (mine(0, 4000), granted(9, 0), 96, gt::GNTST_OKAY),
+        (mine(1, 0), granted(9, 96), 4000, gt::GNTST_OKAY),
+        (mine(1, 0), granted(9, 97), 4000, gt::GNTST_BAD_COPY_ARG),
+        (mine(0, 0), granted(10, 0), 8, gt::GNTST_GENERAL_ERROR),
+        (mine(0, 0), granted(11, 0), 8, gt::GNTST_BAD_PAGE),
+        (
+            mine(0, 0),
+            end(p.dom.id, 1, 0),
+            8,
+            gt::GNTST_PERMISSION_DENIED,
+        ),
+        (mine(1, 0), granted(9, 4095), 1, gt::GNTST_OKAY),
+    ];
+    let ops = list.map(|(source, dest, len, _)| gt::Copy {
+        source,
+        dest,
+        len,
+        flags: match dest.u {
+            1 => 0,
+            _ => gt::GNTCOPY_DEST_GREF,
+        },
+        ..gt::Copy::default()
+    });
+    let at = p.t.mem.put(&ops);
+    let cmd = u64::from(gt::COPY);
+    let count = ops.len() as u64;
+    assert_eq!(
+        h.call(&p.t.dom0, nr::GRANT_TABLE_OP, &[cmd, at, count]),
+        Ok(0)
+    );
+    let told = p.t.mem.get::<[gt::Copy; 7]>(at).map(|op| op.status);
+    assert_eq!(told, list.map(|(.., status)| status));
+    let mut page = [0; 4096];
+    h.read_frame(guest, 0, &mut page).unwrap();
+    assert!(page[..96].iter().all(|b| *b == 1) && page[96..].iter().all(|b| *b == 2));
+    assert_eq!([guest, own[0], own[1]].map(|m| h.frames().refs(m)), refs);
+    assert_eq!(p.dom.grants.read().in_use(xen_abi::GrantRef(9)), None);
+    p.t.simple(DESTROYDOMAIN, p.dom.id).unwrap();
+    assert_eq!(
+        p.free(),
+        p.free - own.len() as u64,
+        "all but domain 0's own"
+    );
+}
+
 #[test]
 fn the_guest_maps_grants_where_it_has_nothing() {
     let p = Pvh::new();

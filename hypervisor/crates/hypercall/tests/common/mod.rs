@@ -211,6 +211,11 @@ impl Host for FakeHost {
         }
         Ok(())
     }
+    fn copy_frame(&self, from: (Mfn, usize), to: (Mfn, usize), len: usize) -> Result<(), Fault> {
+        let mut bytes = vec![0; len];
+        self.read_frame(from.0, from.1, &mut bytes)?;
+        self.write_frame(to.0, to.1, &bytes)
+    }
     fn write_frame(&self, mfn: Mfn, offset: usize, buf: &[u8]) -> Result<(), Fault> {
         for (i, byte) in buf.iter().enumerate() {
             self.shared_u8(mfn, offset + i)
