@@ -64,13 +64,18 @@ pub fn start(boot: &'static BootInfo) -> ! {
         ));
     };
     let initrd = modules.get(1);
-    if let Err(e) = build(kernel, initrd) {
+    let pvh = boot.config.dom0.pvh;
+    let built = match pvh {
+        true => crate::dom0_pvh::build(kernel, initrd),
+        false => build(kernel, initrd),
+    };
+    if let Err(e) = built {
         fatal_fmt(format_args!(
             "cannot build Domain-0 from its kernel module: {e}"
         ));
     }
-    for module in modules {
-        mm::add_ram(module.start, module.end);
+    if !pvh {
+        free_modules();
     }
     log::info!(
         "Domain-0 starts with {} MiB; {} MiB are free",
@@ -83,22 +88,44 @@ pub fn start(boot: &'static BootInfo) -> ! {
     schedule::ap_idle(0)
 }
 
+/// What is in the modules is no longer needed.
+pub fn free_modules() {
+    for module in boot::info().modules() {
+        mm::add_ram(module.start, module.end);
+    }
+}
+
 /// The bytes of a module.
-fn bytes(m: &boot::Module) -> &'static [u8] {
+pub fn bytes(m: &boot::Module) -> &'static [u8] {
     // SAFETY: boot kept the module's memory out of the heaps; it is RAM, so the direct map covers it, and nobody
     // writes to it before `start` hands it to the heap, after the last use of this slice.
     unsafe { core::slice::from_raw_parts(mm::phys_to_virt(m.start), (m.end - m.start) as usize) }
 }
 
-/// Frames for the unpacked kernel, given back when dropped.
-struct Unpacked {
+/// Frames at the top of memory for the unpacked kernel, given back when dropped.
+pub struct Unpacked {
     pa: u64,
     order: u32,
     len: usize,
 }
 
 impl Unpacked {
-    fn new(file: &[u8]) -> Result<Unpacked, LoadError> {
+    /// For `size` bytes.
+    pub fn with_room(size: usize) -> Result<Unpacked, LoadError> {
+        let order = size.div_ceil(4096).next_power_of_two().trailing_zeros();
+        let pa = mm::alloc_top(order).ok_or_else(|| LoadError::TooFewPages {
+            need: 1 << order,
+            have: HOST.with_heap(|h| h.free_pages()),
+        })?;
+        Ok(Unpacked {
+            pa,
+            order,
+            len: size,
+        })
+    }
+
+    /// The kernel in `file`.
+    pub fn new(file: &[u8]) -> Result<Unpacked, LoadError> {
         let payload = loader::kernel::payload(file)?;
         let size = payload
             .size_hint
@@ -111,16 +138,8 @@ impl Unpacked {
                 limit: MAX_KERNEL as u64,
             });
         }
-        let order = size.div_ceil(4096).next_power_of_two().trailing_zeros();
-        let pa = mm::alloc_frames(order, None).ok_or_else(|| LoadError::TooFewPages {
-            need: 1 << order,
-            have: HOST.with_heap(|h| h.free_pages()),
-        })?;
-        let mut new = Unpacked {
-            pa,
-            order,
-            len: 4096 << order,
-        };
+        let mut new = Unpacked::with_room(size)?;
+        new.len = 4096 << new.order;
         let scratch = payload.scratch_bytes(size);
         new.len = mm::with_scratch(scratch, || {
             loader::kernel::decompress_into(&payload, new.bytes_mut())
@@ -128,12 +147,14 @@ impl Unpacked {
         Ok(new)
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
+    /// All of it, to be filled.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: frames of our own in the direct map, borrowed exclusively through `self`.
         unsafe { core::slice::from_raw_parts_mut(mm::phys_to_virt(self.pa), self.len) }
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
         // SAFETY: as above, shared.
         unsafe { core::slice::from_raw_parts(mm::phys_to_virt(self.pa), self.len) }
     }
@@ -177,6 +198,18 @@ fn build(kernel: &boot::Module, initrd: Option<&boot::Module>) -> Result<(), Loa
         layout.v_start,
         layout.v_end
     );
+    let dom = create(pages.max, None)?;
+    *dom.cpuid.lock() = CpuidPolicy::pv_default(guest_cpuid::offered);
+    HOST.domains().insert(dom.clone());
+    fill(&dom, &image, &layout, kernel.cmdline, initrd_bytes)
+        .map_err(|_| LoadError::Corrupt("its page tables or pages are refused"))?;
+    run(&dom);
+    Ok(())
+}
+
+/// Domain-0 without memory or CPUID policy. `hvm`: its emulated devices, if it is a hardware guest.
+pub fn create(max_pages: Option<u64>, hvm: Option<u32>) -> Result<Arc<Domain>, LoadError> {
+    let config = &boot::info().config;
     let cpus = smp::cpu_count();
     let params = CreateParams {
         id: DomId::DOM0,
@@ -190,27 +223,25 @@ fn build(kernel: &boot::Module, initrd: Option<&boot::Module>) -> Result<(), Loa
         max_grant_frames: GRANT_FRAMES,
         max_maptrack: MAPTRACK,
         nr_pirqs: hypercall::physdev::MAX_PIRQS as u32,
-        max_pages: pages.max.unwrap_or(u64::from(u32::MAX)),
+        max_pages: max_pages.unwrap_or(u64::from(u32::MAX)),
         ssidref: 0,
-        hvm: None,
+        hvm,
     };
-    let dom = Domain::new(&HOST, &params)
-        .map_err(|_| LoadError::Corrupt("no memory for Domain-0's own data"))?;
-    *dom.cpuid.lock() = CpuidPolicy::pv_default(guest_cpuid::offered);
-    HOST.domains().insert(dom.clone());
-    fill(&dom, &image, &layout, kernel.cmdline, initrd_bytes)
-        .map_err(|_| LoadError::Corrupt("its page tables or pages are refused"))?;
+    Domain::new(&HOST, &params).map_err(|_| LoadError::Corrupt("no memory for Domain-0's own data"))
+}
+
+/// Its first vcpu may run.
+pub fn run(dom: &Arc<Domain>) {
     for v in dom.vcpus.iter() {
-        let _ = HOST.vcpu_created(&dom, v);
+        let _ = HOST.vcpu_created(dom, v);
     }
-    hypercall::platform::update_wallclock(&HOST, &dom);
+    hypercall::platform::update_wallclock(&HOST, dom);
     if let Some(v) = dom.vcpus.first() {
         v.initialised.store(true, Ordering::Release);
         v.clear_flags(PF_DOWN);
     }
     dom.creating.store(false, Ordering::Relaxed);
-    domain::unpause(&HOST, &dom);
-    Ok(())
+    domain::unpause(&HOST, dom);
 }
 
 fn allocate(dom: &Domain, pages: u64) -> Result<Memory, Errno> {

@@ -2,7 +2,7 @@
 //! [`answer`] on the vcpu itself (registers, events), which then enters again.
 
 use crate::arch::x86::cpu::features;
-use crate::arch::x86::pv::{self, context};
+use crate::arch::x86::pv::{self, context, ports};
 use crate::host::HOST;
 use crate::hvm::{self, Event, Reg, VirtualCpu, cpuid, events, fetch, mmio, msr};
 use domain::hvm_vcpu::Seg;
@@ -254,20 +254,24 @@ fn xsetbv<C: VirtualCpu>(cpu: &mut C, hvm: &HvmVcpu) {
     }
 }
 
-/// There is nothing behind any port: reads give ones, writes go nowhere.
+/// dom0 reaches the machine's ports. For others there is nothing behind any: reads give ones, writes go nowhere.
 fn port<C: VirtualCpu>(cpu: &mut C, access: PortAccess) {
     let longest = x86emu::MAX_LEN as u64;
     if access.string || access.length == 0 || access.length > longest {
         // String I/O to ports that are not there.
         return cpu.inject(hvm::GP);
     }
+    let regs = &mut pv::info().regs;
+    let mask = match access.size {
+        1 => 0xff,
+        2 => 0xffff,
+        _ => u64::MAX,
+    };
     if access.read {
-        let regs = &mut pv::info().regs;
-        regs.rax = match access.size {
-            1 => regs.rax | 0xff,
-            2 => regs.rax | 0xffff,
-            _ => 0xffff_ffff,
-        };
+        let value = u64::from(ports::read(access.port, access.size));
+        regs.rax = regs.rax & !mask | value & mask;
+    } else {
+        ports::write(access.port, access.size, (regs.rax & mask) as u32);
     }
     cpu.retire(access.length);
 }

@@ -16,6 +16,8 @@ mod debug_keys;
 #[cfg(target_os = "none")]
 mod dom0;
 #[cfg(target_os = "none")]
+mod dom0_pvh;
+#[cfg(target_os = "none")]
 mod dom0_screen;
 #[cfg(target_os = "none")]
 mod exit;

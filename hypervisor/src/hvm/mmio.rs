@@ -4,6 +4,7 @@ use super::{VirtualCpu, apic, fetch, p2m};
 use crate::arch::x86::pv;
 use crate::arch::x86::pv::emulate::Regs;
 use crate::exit::Access;
+use crate::host::HOST;
 use crate::hvm::{self, Reg};
 use domain::{Domain, HvmVcpu, Vcpu};
 use vdev::vlapic;
@@ -13,6 +14,9 @@ use x86emu::{Cpu, MAX_LEN, decode_mem_read, decode_mem_write};
 pub fn access<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, access: Access) {
     if p2m::allows(dom, &access) {
         // Somebody has mapped it meanwhile.
+        return;
+    }
+    if dom.privileged && domain::hvm::add_device_page(&HOST, dom, access.gpa >> 12).is_ok() {
         return;
     }
     if access.fetch || access.table_walk {

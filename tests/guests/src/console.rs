@@ -6,9 +6,10 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed, fence};
 use xen_abi::DomId;
 use xen_abi::event_channel::SEND;
 use xen_abi::hvm::{GET_PARAM, PARAM_CONSOLE_EVTCHN, PARAM_CONSOLE_PFN, Param};
-use xen_abi::hypercall::{EVENT_CHANNEL_OP, HVM_OP};
+use xen_abi::hypercall::{CONSOLE_IO, EVENT_CHANNEL_OP, HVM_OP};
 use xen_abi::io::console::Interface;
 use xen_abi::start_info::{ConsoleDomU, StartInfo};
+use xen_abi::xen::CONSOLEIO_WRITE;
 
 static RING: AtomicU64 = AtomicU64::new(0);
 static PORT: AtomicU64 = AtomicU64::new(0);
@@ -68,11 +69,17 @@ pub fn shout(line: &str) {
     }
 }
 
-/// Writes text, politely.
+/// Writes text, politely. Without a ring, into the hypervisor's console.
 pub struct Console;
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if RING.load(Relaxed) == 0 {
+            let at = text.as_ptr() as u64;
+            let write = u64::from(CONSOLEIO_WRITE);
+            hv::call(CONSOLE_IO, [write, text.len() as u64, at, 0, 0]);
+            return Ok(());
+        }
         for byte in text.bytes() {
             if byte == b'\n' {
                 put(b'\r', false);

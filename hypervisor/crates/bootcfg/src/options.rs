@@ -82,9 +82,20 @@ impl VcpuRange {
     }
 }
 
+/// `dom0=`: what kind of domain Domain-0 is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Dom0Kind {
+    /// In a virtual machine of the processor's, rather than paravirtualised.
+    pub pvh: bool,
+    /// Say more while it is built.
+    pub verbose: bool,
+}
+
 /// Everything the command line can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// `dom0`.
+    pub dom0: Dom0Kind,
     /// `dom0_mem`.
     pub dom0_mem: Dom0Mem,
     /// `dom0_max_vcpus`.
@@ -116,6 +127,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            dom0: Dom0Kind::default(),
             dom0_mem: Dom0Mem::default(),
             dom0_max_vcpus: None,
             maxcpus: None,
@@ -177,7 +189,7 @@ options! {
         None => false,
     };
     "console" Value "where messages go: com1, com2, vga, none; comma-separated" |c, v| set(&mut c.console, consoles(v));
-    "dom0" Value "kind of Domain-0; only pv so far" |_, v| v.split(',').all(|word| matches!(word, "pv" | "verbose"));
+    "dom0" Value "kind of Domain-0: pv, or pvh on a machine with AMD-V or VT-x; verbose" |c, v| v.split(',').all(|word| dom0(&mut c.dom0, word));
     "dom0_max_vcpus" Value "virtual CPUs of Domain-0: N or MIN-MAX" |c, v| set(&mut c.dom0_max_vcpus, vcpu_range(v));
     "dom0_mem" Value "memory of Domain-0: SIZE, min:SIZE, max:SIZE; SIZE may be N%, SIZE+N%, -SIZE" |c, v| c.dom0_mem.apply(v);
     "guest_loglvl" Value "messages caused by guests: LEVEL[/RATE-LIMITED-LEVEL]" |c, v| threshold(&mut c.guest_loglvl, v);
@@ -237,6 +249,26 @@ fn find(name: &str) -> Option<&'static Opt> {
     OPTIONS.iter().find(|opt| {
         opt.name.len() == name.len() && opt.name.bytes().zip(name.bytes()).all(|(a, b)| same(a, b))
     })
+}
+
+/// One word of `dom0=`. Of Xen's others, those are taken that ask for what is so anyway.
+fn dom0(kind: &mut Dom0Kind, word: &str) -> bool {
+    let (name, value) = match word.split_once('=') {
+        Some((name, value)) => (name, value),
+        None => match word.strip_prefix("no-") {
+            Some(name) => (name, "0"),
+            None => (word, "1"),
+        },
+    };
+    let mut on = false;
+    match name {
+        "pv" | "pvh" => kind.pvh = word == "pvh",
+        "verbose" => return flag(&mut kind.verbose, value),
+        "shadow" => return flag(&mut on, value) && !on,
+        "cpuid-faulting" | "msr-relaxed" | "pf-fixup" => return flag(&mut on, value),
+        _ => return false,
+    }
+    name == word
 }
 
 fn set<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
@@ -416,6 +448,25 @@ mod tests {
         );
         assert!(parse(line, &mut |_| ()).noreboot);
         assert_eq!(problems("noreboot -- foo"), []);
+    }
+
+    #[test]
+    fn kinds_of_domain_0() {
+        let kind = |line| {
+            let Dom0Kind { pvh, verbose } = good(line).dom0;
+            (pvh, verbose)
+        };
+        assert_eq!(kind(""), (false, false));
+        assert_eq!(kind("dom0=pvh"), (true, false));
+        assert_eq!(kind("dom0=pvh,verbose"), (true, true));
+        assert_eq!(kind("dom0=verbose,pvh dom0=pv"), (false, true));
+        assert_eq!(
+            kind("dom0=pvh,verbose=yes,no-verbose,shadow=off,msr-relaxed"),
+            (true, false)
+        );
+        for bad in ["dom0=hvm", "dom0=pvh=1", "dom0=no-pvh", "dom0=shadow"] {
+            assert_eq!(problems(bad).len(), 1, "{bad}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{Domain, Host, Mutex};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use mm::p2m::{Entry, Kind, ORDER_1G, ORDER_2M, P2m, Tables, free_list};
-use mm::{FrameTable, PageRef, Paging, WritableRef};
+use mm::{FrameTable, MmioAccess, PageRef, Paging, WritableRef};
 use xen_abi::hvm::NR_PARAMS;
 use xen_abi::{DomId, Errno, Mfn};
 
@@ -131,8 +131,8 @@ fn put_references<H: Host>(h: &H, r: &Removed) {
                 crate::put_page(h, PageRef::from_raw(mfn));
             }
             Kind::Foreign => crate::put_writable(h, WritableRef::from_raw(mfn)),
-            // The maptrack's.
-            Kind::GrantRw | Kind::GrantRo => {}
+            // The maptrack's, or none.
+            Kind::GrantRw | Kind::GrantRo | Kind::Device => {}
         }
     }
 }
@@ -270,6 +270,18 @@ fn map_leaf<H: Host>(
         h.m2p_set(Mfn(mfn.0 + n), gfn + n);
     }
     Ok(())
+}
+
+/// Maps the page of a device that the domain may use at the address where the machine has it. `EPERM`: there is memory, or
+/// something that is not for it; `EEXIST`, `ENOMEM`: as `P2m::map`.
+pub fn add_device_page<H: Host>(h: &H, dom: &Domain, gfn: u64) -> Result<(), Errno> {
+    let hvm = dom.hvm.as_ref().ok_or(Errno::EPERM)?;
+    let device = h.frames().kind(Mfn(gfn)) == mm::Kind::NotRam;
+    if !device || h.mmio_access(dom.id, Mfn(gfn)) != MmioAccess::Full {
+        return Err(Errno::EPERM);
+    }
+    let mut p2m = hvm.p2m.lock();
+    p2m.map(&HostTables(h), gfn, 0, Mfn(gfn), Kind::Device)
 }
 
 /// One step of a dying domain's p2m: all it maps is let go, then its tables. `ERESTART`: repeat.

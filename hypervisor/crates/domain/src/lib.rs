@@ -50,8 +50,8 @@ pub use lifecycle::{
 };
 pub use lock::{Mutex, Relax, RwLock, relax, set_relax_hook};
 pub use memory::{
-    alloc_for_exchange, alloc_page, alloc_pages, alloc_shared_page, finish, put_page, put_writable,
-    release_last, set_claim,
+    alloc_at, alloc_for_exchange, alloc_page, alloc_pages, alloc_shared_page, finish, put_page,
+    put_writable, release_last, set_claim,
 };
 pub use registry::Registry;
 pub use vcpu::{PF_BLOCKED, PF_DOWN, PF_POLLING, PF_RETIRED, Runstate, SharedSpot, Vcpu};

@@ -2,7 +2,7 @@
 //! when its last reference goes, through [`release_last`].
 use crate::{Domain, Host};
 use core::sync::atomic::Ordering;
-use mm::{LastRef, PageRef, Paging, Released, WritableRef};
+use mm::{Fresh, LastRef, PageRef, Paging, Released, WritableRef};
 use xen_abi::{DomId, Errno, Mfn};
 
 /// Allocates `2^order` contiguous zeroed pages for `dom`, optionally below a physical address width.
@@ -55,6 +55,12 @@ fn alloc<H: Host>(
         dom.tot_pages.store(now + count, Ordering::Relaxed);
         fresh
     };
+    hand_over(h, dom, fresh)
+}
+
+/// Frames fresh from the heap, counted in `tot_pages`, become the domain's, zeroed. Returns the first.
+fn hand_over<H: Host>(h: &H, dom: &Domain, fresh: Fresh) -> Result<Mfn, Errno> {
+    let count = 1u64 << fresh.order();
     // Whose it was is not known: any CPU may remember it.
     let first = fresh.ready(|stamp| h.tlb_sync(DomId::INVALID, stamp));
     for i in 0..count {
@@ -70,6 +76,28 @@ fn alloc<H: Host>(
         h.m2p_set(mfn, u64::MAX);
     }
     Ok(first)
+}
+
+/// The very frames from `mfn` on, as many as are free in one block of at most `2^most`, zeroed; returns log2 of their number.
+///
+/// Errors: `EBUSY` if that frame is not free, else as [`alloc_pages`].
+pub fn alloc_at<H: Host>(h: &H, dom: &Domain, mfn: Mfn, most: u32) -> Result<u32, Errno> {
+    let fresh = {
+        let mem = dom.memory.lock();
+        if dom.is_dying() {
+            return Err(Errno::EINVAL);
+        }
+        let now = dom.tot_pages.load(Ordering::Relaxed);
+        let room = mem.max_pages.saturating_sub(now);
+        let most = most.min(room.checked_ilog2().ok_or(Errno::ENOMEM)?);
+        let fresh = h.with_heap(|heap| heap.alloc_at(mfn, most));
+        let fresh = fresh.ok_or(Errno::EBUSY)?;
+        dom.tot_pages
+            .store(now + (1 << fresh.order()), Ordering::Relaxed);
+        fresh
+    };
+    let order = fresh.order();
+    hand_over(h, dom, fresh).map(|_| order)
 }
 
 /// `XENMEM_claim_pages`: nobody else gets the last pages that `dom` lacks until it has `total`; 0 ends the claim.

@@ -16,7 +16,7 @@ macro_rules! table {
         #[inline]
         pub fn call<H: Host>(h: &H, dom: &Arc<Domain>, v: &Vcpu, number: u64, args: Args) -> Ret {
             let cx = Cx { h, dom, v, args };
-            if dom.is_hvm() && !for_hardware_guests(number) {
+            if dom.is_hvm() && !for_hardware_guests(number) && !(dom.privileged && for_hardware_dom0(number)) {
                 return Err(Stop::Error(Errno::ENOSYS));
             }
             match u32::try_from(number) {
@@ -49,6 +49,19 @@ fn for_hardware_guests(number: u64) -> bool {
         nr::SCHED_OP,
         nr::EVENT_CHANNEL_OP,
         nr::HVM_OP,
+    ];
+    also.iter().any(|n| u64::from(*n) == number)
+}
+
+/// The calls of the one among them that runs the machine and the other guests.
+fn for_hardware_dom0(number: u64) -> bool {
+    let also = [
+        nr::PLATFORM_OP,
+        nr::PHYSDEV_OP,
+        nr::SYSCTL,
+        nr::DOMCTL,
+        nr::MMU_UPDATE,
+        nr::MMUEXT_OP,
     ];
     also.iter().any(|n| u64::from(*n) == number)
 }

@@ -89,8 +89,11 @@ fn get_features<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
             | 1 << SUPERVISOR_MODE_KERNEL
             | 1 << MEMORY_OP_VNODE_SUPPORTED
             | 1 << HVM_CALLBACK_VECTOR
-            | 1 << HVM_SAFE_PVCLOCK
-            | 1 << NOT_DIRECT_MAPPED;
+            | 1 << HVM_SAFE_PVCLOCK;
+        info.submap |= match cx.dom.privileged {
+            true => 1 << DOM0 | 1 << DIRECT_MAPPED,
+            false => 1 << NOT_DIRECT_MAPPED,
+        };
         return cx.write(arg, &info);
     }
     info.submap = 1 << PAE_PGDIR_ABOVE_4GB

@@ -45,6 +45,13 @@ pub enum LoadError {
     NoPvhEntry,
     /// The kernel requires a feature that is not offered.
     RequiredFeature(String),
+    /// The kernel has to lie where the machine has no free memory.
+    Occupied {
+        /// Its first byte.
+        start: u64,
+        /// Behind its last.
+        end: u64,
+    },
     /// The domain has too little memory for its own boot layout.
     TooFewPages {
         /// Pages the layout takes.
@@ -77,6 +84,10 @@ impl fmt::Display for LoadError {
             LoadError::RequiredFeature(name) => {
                 write!(f, "the kernel requires the feature \"{name}\", which is not offered")
             }
+            LoadError::Occupied { start, end } => write!(
+                f,
+                "the kernel has to lie at {start:#x} to {end:#x}, where the machine has no free memory"
+            ),
             LoadError::TooFewPages { need, have } => write!(
                 f,
                 "too little memory: kernel, initrd and tables take {} KiB, the domain has {} KiB",

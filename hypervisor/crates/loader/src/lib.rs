@@ -18,6 +18,7 @@ pub mod notes;
 pub mod pv;
 pub mod pv_tables;
 pub mod pvh;
+mod pvh_in_place;
 pub mod start_info;
 
 pub use error::LoadError;

@@ -61,6 +61,8 @@ pub struct PvhLayout {
     pub ram: Vec<Range<u64>>,
     /// What the guest is told of its memory.
     pub memmap: Vec<MemmapTableEntry>,
+    /// Where the ACPI tables go, which the RSDP begins; 0 without them.
+    pub acpi: u64,
 }
 
 impl PvhLayout {
@@ -83,7 +85,8 @@ impl PvhLayout {
                 have: low_end >> PAGE_SHIFT,
             });
         }
-        let block = shape.fill(start_info, &memmap, initrd.as_ref(), request);
+        let acpi = if request.acpi_len == 0 { 0 } else { ACPI_START };
+        let block = shape.fill(start_info, &memmap, initrd.as_ref(), acpi, request);
         Ok(PvhLayout {
             entry,
             kernel: image,
@@ -92,12 +95,13 @@ impl PvhLayout {
             block,
             ram,
             memmap,
+            acpi,
         })
     }
 }
 
 /// What can be refused without knowing where things go. Returns the entry point.
-fn check(kernel: &Kernel<'_>, request: &PvhRequest<'_>) -> Result<u32, LoadError> {
+pub(crate) fn check(kernel: &Kernel<'_>, request: &PvhRequest<'_>) -> Result<u32, LoadError> {
     let entry = kernel.notes.phys32_entry.ok_or(LoadError::NoPvhEntry)?;
     if request.nr_pages == 0 || request.nr_pages > MAX_PAGES {
         return Err(LoadError::Unsupported("no memory, or more than 16 TiB"));
@@ -154,15 +158,16 @@ fn memory_map(ram: &[Range<u64>], acpi_len: u64) -> Vec<MemmapTableEntry> {
 }
 
 /// Offsets of the parts of the start info block.
-struct Shape {
+pub(crate) struct Shape {
     modules: usize,
     memmap: usize,
     cmdline: usize,
-    len: usize,
+    /// Bytes of it.
+    pub(crate) len: usize,
 }
 
 impl Shape {
-    fn new(memmap_entries: usize, request: &PvhRequest<'_>) -> Shape {
+    pub(crate) fn new(memmap_entries: usize, request: &PvhRequest<'_>) -> Shape {
         let modules = size_of::<StartInfo>();
         let memmap = modules + size_of::<ModlistEntry>();
         let cmdline = memmap + memmap_entries * size_of::<MemmapTableEntry>();
@@ -174,11 +179,12 @@ impl Shape {
         }
     }
 
-    fn fill(
+    pub(crate) fn fill(
         &self,
         at: u64,
         memmap: &[MemmapTableEntry],
         initrd: Option<&Range<u64>>,
+        rsdp: u64,
         request: &PvhRequest<'_>,
     ) -> Vec<u8> {
         let module = initrd.map(|i| ModlistEntry {
@@ -197,7 +203,7 @@ impl Shape {
                 0
             },
             cmdline_paddr: at + self.cmdline as u64,
-            rsdp_paddr: if request.acpi_len == 0 { 0 } else { ACPI_START },
+            rsdp_paddr: rsdp,
             memmap_paddr: at + self.memmap as u64,
             memmap_entries: memmap.len() as u32,
             reserved: 0,

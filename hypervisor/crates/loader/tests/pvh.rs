@@ -128,3 +128,57 @@ proptest! {
         }
     }
 }
+
+/// In memory that has holes nothing overlaps, all lies in RAM, and the map says what is what.
+#[test]
+fn a_domain_in_memory_that_is_given_fits_around_the_holes() {
+    let image = kernel(0x100_0000, 0x4_0000, Some(ENTRY));
+    let image = Kernel::from_elf(&image).unwrap();
+    let ram = vec![1..0x90, 0x100..0x200, 0x800..0x1048, 0x2000..0x3000];
+    let given = |len| PvhLayout::in_place(&image, &request(0x1ad7, len), ram.clone(), &[]);
+    let l = given(0x50_0000).unwrap();
+    assert_eq!((l.entry, l.acpi), (ENTRY, 0x104_0000));
+    assert_eq!(l.start_info, 0x104_2000);
+    assert_eq!(l.initrd, Some(0x200_0000..0x250_0000));
+    let (info, _) = StartInfo::read_from_prefix(&l.block).unwrap();
+    assert_eq!(info.rsdp_paddr, l.acpi);
+    let map: Vec<_> = l
+        .memmap
+        .iter()
+        .map(|e| (e.addr, e.size, e.r#type))
+        .collect();
+    assert_eq!(
+        map,
+        [
+            (0x1000, 0x8_f000, 1),
+            (0x10_0000, 0x10_0000, 1),
+            (0x80_0000, 0x84_0000, 1),
+            (0x104_0000, 0x2000, 3),
+            (0x104_2000, 0x6000, 1),
+            (0x200_0000, 0x100_0000, 1),
+        ]
+    );
+    assert!(matches!(
+        given(0x200_0000),
+        Err(LoadError::TooFewPages { .. })
+    ));
+}
+
+#[test]
+fn a_kernel_whose_place_is_taken_or_not_there_is_refused() {
+    let image = kernel(0x100_0000, 0x4_0000, Some(ENTRY));
+    let image = Kernel::from_elf(&image).unwrap();
+    let refused = |ram| PvhLayout::in_place(&image, &request(64, 0), ram, &[]).unwrap_err();
+    assert!(matches!(
+        refused(vec![1..0x1010, 0x1020..0x4000]),
+        LoadError::Occupied {
+            start: 0x100_0000,
+            ..
+        }
+    ));
+    assert!(matches!(
+        refused(Vec::from([0x100..0x800])),
+        LoadError::TooFewPages { have: 64, .. }
+    ));
+    assert!(matches!(refused(vec![]), LoadError::TooFewPages { .. }));
+}

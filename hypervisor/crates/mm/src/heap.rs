@@ -3,6 +3,8 @@
 //! The caller locks. Memory above 4 GiB is preferred, so that what devices with short addresses need lasts: two
 //! zones, and a block never crosses the boundary because it is naturally aligned. Every frame of a free block
 //! carries FREE, so a double free is seen wherever in the block it points.
+mod place;
+
 use crate::frame::State;
 use crate::{FrameTable, FreeToken, PageList, Result};
 use core::sync::atomic::Ordering::Relaxed;

@@ -1,9 +1,10 @@
 //! PVH entry: 32-bit, unpaged, start info in `ebx`. The first 4 GiB are mapped where they are, and at the link address.
 
-use super::{cpu, deeds};
+use super::{cpu, deeds, dom0};
 use crate::{console, hv, say};
 use core::arch::global_asm;
 use xen_abi::hvm::StartInfo;
+use xen_abi::start_info::SIF_INITDOMAIN;
 
 global_asm!(
     ".section .note.Xen, \"a\", @note",
@@ -109,6 +110,9 @@ extern "C" fn main(info: &'static StartInfo) -> ! {
         info.version,
         info.memmap_entries
     );
+    if info.flags & SIF_INITDOMAIN != 0 {
+        dom0::run(info);
+    }
     if !deeds::run(deed, number) {
         say!("microguest: no such deed");
     }

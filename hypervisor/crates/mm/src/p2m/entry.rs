@@ -29,6 +29,8 @@ pub enum Kind {
     GrantRo = 5,
     /// Another domain's page. Holds a writable reference.
     Foreign = 6,
+    /// A device's registers or memory, at its own address. Holds nothing.
+    Device = 7,
 }
 
 impl Kind {
@@ -40,18 +42,22 @@ impl Kind {
             4 => Kind::GrantRw,
             5 => Kind::GrantRo,
             6 => Kind::Foreign,
+            7 => Kind::Device,
             _ => return None,
         })
     }
 
     /// May the guest write without a fault?
     pub fn writable(self) -> bool {
-        matches!(self, Kind::Ram | Kind::GrantRw | Kind::Foreign)
+        matches!(
+            self,
+            Kind::Ram | Kind::GrantRw | Kind::Foreign | Kind::Device
+        )
     }
 
-    /// May the guest execute it? Grants and foreign pages are data.
+    /// May the guest execute it? Grants, foreign pages and devices are data.
     pub fn executable(self) -> bool {
-        !self.is_grant() && self != Kind::Foreign
+        !self.is_grant() && !matches!(self, Kind::Foreign | Kind::Device)
     }
 
     /// The domain's own memory?
@@ -116,8 +122,12 @@ impl Format {
                     | may(kind.writable(), NPT_RW)
                     | may(!kind.executable(), NPT_NX)
             }
+            // Uncached unless the guest's PAT says write-combining, which goes first.
             Format::Ept => {
-                EPT_R | EPT_WB | may(kind.writable(), EPT_W) | may(kind.executable(), EPT_X)
+                may(kind != Kind::Device, EPT_WB)
+                    | EPT_R
+                    | may(kind.writable(), EPT_W)
+                    | may(kind.executable(), EPT_X)
             }
         };
         mfn.addr() & ADDR | large | rights | (kind as u64) << KIND_SHIFT

@@ -108,6 +108,17 @@ pub fn alloc_frames(order: u32, max_bits: Option<u32>) -> Option<u64> {
     Some(mfn.0 * PAGE_SIZE)
 }
 
+/// The same at the top of memory, for what does not stay. Once there is a frame heap.
+pub fn alloc_top(order: u32) -> Option<u64> {
+    let fresh = heap().lock().alloc_top(order)?;
+    let mfn = fresh.ready(|stamp| {
+        if let Some(sync) = TLB_SYNC.get() {
+            sync(stamp);
+        }
+    });
+    Some(mfn.0 * PAGE_SIZE)
+}
+
 /// Gives back what [`alloc_frames`] gave.
 pub fn free_frames(pa: u64, order: u32) {
     if let Some(heap) = HEAP.get()

@@ -1,4 +1,4 @@
-//! Port I/O by PV guests. Every access traps; dom0 reaches the machine's ports, others read ones and write nothing.
+//! Port I/O by PV guests, and what is behind the ports for all. Every access traps; dom0 reaches the machine's ports, others read ones and write nothing.
 
 use super::emulate::Regs;
 use crate::arch::x86::entry::uaccess::{copy_from_guest, copy_to_guest};
@@ -53,7 +53,7 @@ fn ours(port: u16, size: u8) -> bool {
 }
 
 /// Reads a port for the running guest.
-fn read(port: u16, size: u8) -> u32 {
+pub fn read(port: u16, size: u8) -> u32 {
     let (dom, _) = super::guest();
     if !dom.privileged {
         return !0;
@@ -69,7 +69,7 @@ fn read(port: u16, size: u8) -> u32 {
 }
 
 /// Writes a port for the running guest.
-fn write(port: u16, size: u8, value: u32) {
+pub fn write(port: u16, size: u8, value: u32) {
     let (dom, _) = super::guest();
     if !dom.privileged {
         return;

@@ -1,0 +1,49 @@
+//! Domain-0 as a PVH domain (`dom0=pvh`): a small kernel is given all that the boot protocol promises, and uses it.
+
+use integration::{Story, corten};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Entry, start info, module, memory at the machine's own addresses, CPUID leaves, hypercall page, shared info, events, ports; then
+/// the machine is off.
+#[test]
+#[ignore = "emulator"]
+fn a_small_kernel_runs_to_its_end() -> Story {
+    let host = corten().kernel(qemu::paths::microguest());
+    let host = host
+        .cpu("qemu64,+svm,+npt")
+        .option("dom0=pvh dom0_max_vcpus=1");
+    let said = host.dom0_mem("256M").power_on()?.ends(SOON)?;
+    for line in [
+        "PVH, start info version 1",
+        "dom0: flags 0x3, 262144 KiB of memory",
+        // The module begins as a cpio archive does.
+        "bytes, 0x37303730",
+        "dom0: Xen 4.17, domain 0, vcpu 0",
+        "dom0: by its stub, version 4.17",
+        "dom0: shared info 0, its clocks run: true",
+        "dom0: timer 0 0 0, slept: true",
+        "dom0: host bridge 0x29c08086",
+        "dom0: done",
+    ] {
+        assert!(said.contains(line), "`{line}` is not in:\n{said}");
+    }
+    Ok(())
+}
+
+/// What is to be done about it is said on the console; nothing is started.
+#[test]
+#[ignore = "emulator"]
+fn a_machine_that_cannot_says_so() -> Story {
+    let host = corten().kernel(qemu::paths::microguest()).cpu("qemu64");
+    let said = host.option("dom0=pvh").power_on()?.ends(SOON)?;
+    for part in ["dom0=pvh needs AMD-V or VT-x", "Remove dom0=pvh"] {
+        assert!(said.contains(part), "`{part}` is not in:\n{said}");
+    }
+    assert!(
+        !said.contains("microguest"),
+        "a kernel was started:\n{said}"
+    );
+    Ok(())
+}
