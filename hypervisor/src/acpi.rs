@@ -99,6 +99,10 @@ pub struct AcpiInfo {
     pub s5: Option<(u8, u8)>,
     /// The SCI's interrupt.
     pub sci: u16,
+    /// Signature and address of each table but the DSDT.
+    pub tables: Vec<([u8; 4], u64)>,
+    /// The MADT as it is.
+    pub madt: Vec<u8>,
     /// `century` byte of the CMOS clock.
     pub cmos_century: u8,
 }
@@ -149,6 +153,14 @@ pub fn init(boot: &BootInfo) {
                 last_bus: entry.bus_number_end,
             }));
     }
+    for (at, header) in tables.table_headers() {
+        let signature = header.signature.as_str().as_bytes();
+        let signature = signature.try_into().unwrap_or([0; 4]);
+        found.tables.push((signature, at as u64));
+        if signature == *b"APIC" {
+            found.madt = bytes(at as u64, header.length as usize);
+        }
+    }
     found.hpet = HpetInfo::new(&tables)
         .ok()
         .map(|hpet| hpet.base_address as u64);
@@ -157,6 +169,15 @@ pub fn init(boot: &BootInfo) {
         .ok()
         .and_then(|dsdt| find_s5(dsdt.phys_address as u64, u64::from(dsdt.length)));
     INFO.call_once(|| found);
+}
+
+/// A copy of a table; empty if it cannot be mapped.
+fn bytes(at: u64, len: usize) -> Vec<u8> {
+    match mm::map_firmware(at, len as u64) {
+        // SAFETY: mapped, and nobody changes it.
+        Ok(va) => unsafe { core::slice::from_raw_parts(va.cast::<u8>(), len) }.to_vec(),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// One CPU and the legacy interrupt controllers' addresses.

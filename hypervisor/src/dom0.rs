@@ -90,8 +90,17 @@ pub fn start(boot: &'static BootInfo) -> ! {
 
 /// What is in the modules is no longer needed.
 pub fn free_modules() {
-    for module in boot::info().modules() {
-        mm::add_ram(module.start, module.end);
+    let boot = boot::info();
+    for module in boot.modules() {
+        // The pages at its ends too, where they are all memory: what boot kept back besides has been copied.
+        let (start, end) = (module.start & !4095, module.end.next_multiple_of(4096));
+        let all_ram = |r: &bootcfg::Region| {
+            r.kind == boot::RegionKind::Ram && r.start <= start && end <= r.end
+        };
+        match boot.memory.regions().iter().any(all_ram) {
+            true => mm::add_ram(start, end),
+            false => mm::add_ram(module.start, module.end),
+        }
     }
 }
 

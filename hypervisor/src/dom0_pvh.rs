@@ -5,11 +5,12 @@
 //! hypervisor is; what devices have elsewhere is mapped when it is touched (`hvm::mmio`). As a PV Domain-0 it can make devices
 //! write anywhere. Neighbours: `dom0` (the PV one, and what both share), `loader::PvhLayout::in_place`.
 
+use crate::acpi;
 use crate::arch::x86::boot::{self, Module, RegionKind};
-use crate::arch::x86::mm;
+use crate::arch::x86::{irq, mm};
 use crate::dom0::{self, Unpacked};
 use crate::guest_cpuid;
-use crate::host::HOST;
+use crate::host::{self, HOST};
 use crate::hvm::vendor;
 use crate::panic::fatal_fmt;
 use alloc::vec::Vec;
@@ -26,6 +27,8 @@ use xen_abi::{Errno, Mfn};
 const EMULATION: u32 = xen_abi::arch_x86::X86_EMU_LAPIC;
 /// Largest block of memory to take at once (log2 of pages).
 const MAX_ORDER: u32 = 18;
+/// Frames below 1 MiB.
+const LOW_END: u64 = 0x100;
 /// Pages that the hypervisor keeps at least.
 const KEPT: u64 = 2048;
 /// One page of nested tables for so many pages, at worst.
@@ -59,13 +62,17 @@ pub fn build(kernel: &Module, initrd: Option<&Module>) -> Result<(), LoadError> 
     HOST.domains().insert(dom.clone());
     let ram = populate(&dom, pages.initial.min(most))
         .map_err(|_| LoadError::Corrupt("no memory for Domain-0's nested page tables"))?;
+    for r in &ram {
+        log::debug!("Domain-0: frames {:#x}-{:#x}", r.start, r.end);
+    }
     let request = PvhRequest {
         nr_pages: ram.iter().map(|r| r.end - r.start).sum(),
         initrd_len: initrd_len as u64,
         cmdline: kernel.cmdline.as_bytes(),
-        acpi_len: 0,
+        acpi_len: acpi_tables(0, &dom).len() as u64,
         flags: SIF_PRIVILEGED | SIF_INITDOMAIN,
     };
+    HOST.with_heap(|h| h.keep_low(false));
     let others = others(&ram);
     let layout = PvhLayout::in_place(&image, &request, ram, &others)?;
     log::info!(
@@ -77,11 +84,25 @@ pub fn build(kernel: &Module, initrd: Option<&Module>) -> Result<(), LoadError> 
         layout.kernel.end,
         layout.start_info
     );
-    fill(&image, &layout, initrd_copy.bytes())
+    let written = fill(&image, &layout, initrd_copy.bytes());
+    written
+        .and_then(|()| write(layout.acpi, &acpi_tables(layout.acpi, &dom)))
         .map_err(|_| LoadError::Corrupt("it does not fit into its own memory"))?;
     start_vcpu(&dom, &layout);
+    set_interrupt_modes();
     dom0::run(&dom);
     Ok(())
+}
+
+/// Trigger and polarity of each line, which a PVH Domain-0 does not say: ISA's, PCI's above, and what the tables say differently.
+fn set_interrupt_modes() {
+    const ISA: u32 = 16;
+    for gsi in 0..irq::gsi_count() {
+        let other = acpi::info().overrides.iter().find(|o| o.gsi == gsi);
+        let (level, low) = other.map_or((gsi >= ISA, gsi >= ISA), |o| (o.level, o.low));
+        // Lines that are the hypervisor's own are refused.
+        let _ = irq::set_mode(gsi, level, low);
+    }
 }
 
 /// Gives the domain `pages` of the machine's free memory, lowest first, each at its own address. Returns the ranges of frames.
@@ -89,8 +110,9 @@ fn populate(dom: &Domain, pages: u64) -> Result<Vec<Range<u64>>, Errno> {
     if let Some(hvm) = &dom.hvm {
         hvm.allow_tables_for(pages);
     }
-    let mut ram: Vec<Range<u64>> = Vec::new();
-    let (mut left, mut at, end) = (pages, 1, mm::max_mfn().0);
+    let mut ram = low_memory(dom)?;
+    let low: u64 = ram.iter().map(|r| r.end - r.start).sum();
+    let (mut left, mut at, end) = (pages.saturating_sub(low), LOW_END, mm::max_mfn().0);
     while left > 0 && at < end {
         let most = left.ilog2().min(MAX_ORDER);
         let order = match domain::alloc_at(&HOST, dom, Mfn(at), most) {
@@ -109,6 +131,77 @@ fn populate(dom: &Domain, pages: u64) -> Result<Vec<Range<u64>>, Errno> {
         }
         left -= 1 << order;
         at = next;
+    }
+    Ok(ram)
+}
+
+/// Tables that say what is not so for Domain-0: interrupts and nodes of the machine's processors, what the hypervisor keeps, and PCI
+/// configuration space past the ports.
+const WITHHELD: [&[u8; 4]; 7] = [
+    b"APIC", b"MCFG", b"HPET", b"SRAT", b"SLIT", b"DMAR", b"IVRS",
+];
+
+/// Its ACPI tables, as they lie at `base`; none without the machine's.
+fn acpi_tables(base: u64, dom: &Domain) -> Vec<u8> {
+    let machine = acpi::info();
+    if machine.tables.is_empty() {
+        return Vec::new();
+    }
+    let given = |(signature, _): &&([u8; 4], u64)| !WITHHELD.contains(&signature);
+    let kept: Vec<u64> = machine.tables.iter().filter(given).map(|t| t.1).collect();
+    loader::acpi::tables(base, &kept, &machine.madt, dom.vcpus.len() as u32)
+}
+
+/// Reads PCI configuration space for a PVH Domain-0. Messages as interrupts are not offered to it: their capabilities read as null.
+pub fn config_read(address: u32, byte: u16, size: u8) -> u32 {
+    const CAPABILITIES: u32 = 0x40;
+    let value = host::config_read(address, byte, size);
+    let offset = address & 0xfc;
+    if byte == 0 && offset >= CAPABILITIES && is_message_capability(address) {
+        return value & !0xff;
+    }
+    value
+}
+
+/// Does MSI or MSI-X begin at this place? PCI Local Bus 3.0, 6.7 and 6.8.
+fn is_message_capability(address: u32) -> bool {
+    const STATUS_LIST: u32 = 1 << 4;
+    /// Most capabilities that fit.
+    const MOST: usize = 48;
+    let at = |offset: u32, byte: u16| host::config_read(address & !0xff | offset & 0xfc, byte, 1);
+    if at(4, 2) & STATUS_LIST == 0 {
+        return false;
+    }
+    let mut here = at(0x34, 0) & 0xfc;
+    for _ in 0..MOST {
+        if here == 0 {
+            return false;
+        }
+        if here == address & 0xfc {
+            return matches!(at(here, 0), 0x05 | 0x11);
+        }
+        here = at(here, 1) & 0xfc;
+    }
+    false
+}
+
+/// Memory below 1 MiB, where kernels start their other processors. Little of the machine's is free there: other frames are put in its
+/// place. No device must be told of it, and Linux keeps all of it for itself.
+fn low_memory(dom: &Domain) -> Result<Vec<Range<u64>>, Errno> {
+    let mut ram: Vec<Range<u64>> = Vec::new();
+    for gfn in 0..LOW_END {
+        let all_ram = |r: &bootcfg::Region| {
+            r.kind == RegionKind::Ram && r.start <= gfn << 12 && (gfn + 1) << 12 <= r.end
+        };
+        if !boot::info().memory.regions().iter().any(all_ram) {
+            continue;
+        }
+        let mfn = domain::alloc_pages(&HOST, dom, 0, None)?;
+        domain::hvm::add_ram(&HOST, dom, gfn, 0, mfn)?;
+        match ram.last_mut() {
+            Some(last) if last.end == gfn => last.end += 1,
+            _ => ram.push(gfn..gfn + 1),
+        }
     }
     Ok(ram)
 }

@@ -1,6 +1,6 @@
 //! Accesses to guest-physical addresses that nested paging does not map: the local APIC's page, or nothing.
 
-use super::{VirtualCpu, apic, fetch, p2m};
+use super::{VirtualCpu, apic, fetch, ioapic, p2m};
 use crate::arch::x86::pv;
 use crate::arch::x86::pv::emulate::Regs;
 use crate::exit::Access;
@@ -40,7 +40,7 @@ pub fn access<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu,
     regs.rflags = cpu.reg(Reg::Rflags);
     let done = match access.write {
         true => write(dom, v, hvm, access.gpa, code),
-        false => read(hvm, access.gpa, code),
+        false => read(dom, hvm, access.gpa, code),
     };
     if !done {
         log_address(dom, v, &access);
@@ -64,7 +64,7 @@ fn register(gpa: u64) -> Option<u16> {
     (gpa & !0xfff == vlapic::BASE).then_some(gpa as u16 & 0xfff)
 }
 
-fn read(hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
+fn read(dom: &Domain, hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
     let mut regs = Regs(&mut pv::info().regs);
     let Ok(op) = decode_mem_read(code) else {
         return false;
@@ -73,7 +73,7 @@ fn read(hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
         Some(offset) if op.width().bytes() <= 4 => {
             apic::read(hvm, offset, op.width().bytes() as u8).into()
         }
-        _ => u64::MAX,
+        _ => ioapic::read(dom, gpa, op.width().bytes() as u8).map_or(u64::MAX, u64::from),
     };
     op.retire(value, &mut regs);
     true
@@ -89,6 +89,10 @@ fn write(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
     let old = at.map_or(u64::MAX, |offset| apic::read(hvm, offset, size).into());
     if let (Some(offset), Some(value)) = (at, op.value(old, &regs)) {
         apic::write(dom, v, hvm, offset, size, value as u32);
+    } else if at.is_none()
+        && let Some(value) = op.value(u64::MAX, &regs)
+    {
+        let _ = ioapic::write(dom, gpa, size, value as u32);
     }
     let rip = regs.rip();
     op.retire(old, &mut regs);

@@ -91,7 +91,7 @@ fn get_features<H: Host>(cx: &Cx<H>, arg: u64) -> Result<(), Stop> {
             | 1 << HVM_CALLBACK_VECTOR
             | 1 << HVM_SAFE_PVCLOCK;
         info.submap |= match cx.dom.privileged {
-            true => 1 << DOM0 | 1 << DIRECT_MAPPED,
+            true => 1 << DOM0 | 1 << DIRECT_MAPPED | 1 << HVM_PIRQS,
             false => 1 << NOT_DIRECT_MAPPED,
         };
         return cx.write(arg, &info);

@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+pub mod acpi;
 mod decompress;
 pub mod elf;
 mod error;

@@ -177,7 +177,7 @@ fn a_kernel_whose_place_is_taken_or_not_there_is_refused() {
         }
     ));
     assert!(matches!(
-        refused(Vec::from([0x100..0x800])),
+        refused(core::iter::once(0x100..0x800).collect()),
         LoadError::TooFewPages { have: 64, .. }
     ));
     assert!(matches!(refused(vec![]), LoadError::TooFewPages { .. }));

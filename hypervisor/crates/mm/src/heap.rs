@@ -28,6 +28,8 @@ pub struct Heap<'a> {
     total_pages: u64,
     /// Free frames that are promised to somebody. At most `free_pages`.
     claimed: u64,
+    /// Serve from the top of memory.
+    from_top: bool,
 }
 
 /// A block just allocated. TLBs may still hold translations to it: [`Fresh::ready`] asks for the flush.
@@ -68,7 +70,14 @@ impl<'a> Heap<'a> {
             free_pages: 0,
             total_pages: 0,
             claimed: 0,
+            from_top: false,
         }
+    }
+
+    /// From now on (or no longer), whoever names no limit is served from the top of memory, which is slower: low memory stays whole
+    /// for who needs it.
+    pub fn keep_low(&mut self, on: bool) {
+        self.from_top = on;
     }
 
     /// Adds RAM frames `start..end`. Frames marked by [`FrameTable::reserve`], outside the table or already in the
@@ -149,6 +158,9 @@ impl<'a> Heap<'a> {
     }
 
     fn take(&mut self, order: u32, max_bits: Option<u32>) -> Option<Fresh> {
+        if self.from_top && max_bits.is_none() {
+            return self.alloc_top(order);
+        }
         let limit = match max_bits {
             Some(bits) if bits < 64 => (1u64 << bits) >> 12,
             _ => u64::MAX,

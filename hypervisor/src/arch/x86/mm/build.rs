@@ -236,6 +236,8 @@ fn hand_over(boot: &BootInfo) {
     for &(start, end) in free.ranges() {
         heap.add_range(Mfn(start / PAGE_SIZE), Mfn(end / PAGE_SIZE));
     }
+    // A PVH Domain-0 gets the lowest memory.
+    heap.keep_low(crate::arch::x86::boot::info().config.dom0.pvh);
     HEAP.call_once(|| SpinLock::new(Level::FrameHeap, heap));
 }
 

@@ -60,6 +60,9 @@ pub fn read(port: u16, size: u8) -> u32 {
     }
     match port {
         0xcf8 if size == 4 => CONFIG_ADDRESS.load(Ordering::Relaxed),
+        0xcfc..=0xcff if dom.is_hvm() => {
+            crate::dom0_pvh::config_read(CONFIG_ADDRESS.load(Ordering::Relaxed), port & 3, size)
+        }
         0xcfc..=0xcff => {
             crate::host::config_read(CONFIG_ADDRESS.load(Ordering::Relaxed), port & 3, size)
         }
