@@ -1,8 +1,10 @@
 //! The questions and settings of `memory_op`: limits, maps, claims, resources.
-use crate::{Cx, Ret, grant_table};
+use crate::{Cx, Ret, Stop, grant_table};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use domain::{E820Entry as Region, Host};
+use domain::physmap::{Page, place};
+use domain::{Domain, E820Entry as Region, Host};
+use mm::Paging;
 use xen_abi::Errno;
 use xen_abi::memory::*;
 use xen_abi::xen::{MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
@@ -134,10 +136,6 @@ fn acquire_resource<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     cx.need_privilege()?;
-    if cx.dom.is_hvm() {
-        // It would name guest frames to put them at.
-        return Err(Errno::EOPNOTSUPP.into());
-    }
     let dom = cx.target(r.domid)?;
     if u32::from(r.r#type) != RESOURCE_GRANT_TABLE {
         return Err(Errno::EOPNOTSUPP.into());
@@ -163,6 +161,9 @@ fn acquire_resource<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     grant_table::grow(cx.h, &dom, end as u32)?;
+    if cx.dom.is_hvm() {
+        return place_resource(cx, &dom, &r);
+    }
     for i in 0..r.nr_frames {
         let frame = dom
             .grant_frames
@@ -172,6 +173,28 @@ fn acquire_resource<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         cx.write_nth(r.frame_list, u64::from(i), &frame.ok_or(Errno::EINVAL)?.0)?;
     }
     Ok(0)
+}
+
+/// Puts grant frames of `dom` at the guest frames that the caller, a hardware guest, names.
+fn place_resource<H: Host>(cx: &Cx<H>, dom: &Domain, r: &MemAcquireResource) -> Ret {
+    let mut removed = Vec::new();
+    let mut result: Result<(), Stop> = Ok(());
+    for i in 0..r.nr_frames {
+        let index = r.frame as usize + i as usize;
+        result = (|| {
+            let gfn: u64 = cx.read_nth(r.frame_list, u64::from(i))?;
+            let frame = dom.grant_frames.read().get(index).copied();
+            let frame = frame.ok_or(Errno::EINVAL)?;
+            let page = Paging::new(cx.h.frames(), cx.h).get_writable(frame, dom.id)?;
+            place(cx.h, cx.dom, gfn, Page::Foreign(page), &mut removed)?;
+            Ok(())
+        })();
+        if result.is_err() {
+            break;
+        }
+    }
+    domain::hvm::release(cx.h, cx.dom, &removed);
+    result.map(|()| 0)
 }
 
 /// There is no populate-on-demand: the target is accepted as long as it fits, the cache is empty.

@@ -133,7 +133,7 @@ fn owners<H: Host>(cx: &Cx<H>, foreign: u32) -> Result<Owners, Errno> {
         0 => None,
         id => Some(cx.target(DomId((id - 1) as u16))?),
     };
-    if tables.as_ref().unwrap_or(cx.dom).is_hvm() {
+    if tables.as_ref().is_some_and(|d| d.is_hvm()) {
         return Err(Errno::EINVAL);
     }
     let pages = page_owner(cx, DomId(foreign as u16))?;
@@ -180,13 +180,18 @@ fn one_update<H: Host>(
     let mfn = Mfn::from_addr(req.ptr);
     let pg_owner = owners.pages;
     if cmd == MMU_MACHPHYS_UPDATE {
-        if owners.translated.is_some() {
+        let own = owners.pages == cx.dom.id && cx.dom.is_hvm();
+        if owners.translated.is_some() || own {
             return Err(Errno::EINVAL.into());
         }
         let page = paging.frames.get_page(mfn, pg_owner)?;
         cx.h.m2p_set(mfn, req.val);
         domain::put_page(cx.h, page);
         return Ok(());
+    }
+    // What is no PV domain has no tables to change.
+    if owners.tables.is_none() && cx.dom.is_hvm() {
+        return Err(Errno::EINVAL.into());
     }
     let index = (req.ptr & 0xfff) as usize / 8;
     let preserve_ad = cmd == MMU_PT_UPDATE_PRESERVE_AD || cmd == MMU_PT_UPDATE_NO_TRANSLATE;
