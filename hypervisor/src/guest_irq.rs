@@ -27,6 +27,12 @@ fn errno(e: IrqError) -> Errno {
     }
 }
 
+/// Is no domain told of this interrupt?
+pub fn is_free(irq: u32) -> bool {
+    let word = BOUND.get(irq as usize).map(|b| b.load(Ordering::Acquire));
+    word == Some(0)
+}
+
 /// An interrupt has arrived.
 pub fn arrived(irq: u32) {
     let word = BOUND
@@ -37,6 +43,10 @@ pub fn arrived(irq: u32) {
             .domains()
             .get(DomId((word >> 32) as u16))
             .is_some_and(|dom| domain::send_pirq(&HOST, &dom, Pirq(word as u32)));
+    if !delivered && word & IS_BOUND == 0 && crate::hvm::ioapic::arrived(irq) {
+        let _ = irq::eoi(irq);
+        return;
+    }
     if !delivered {
         // Nobody to tell us when it is done: do not leave the line blocked for ever, but do not let it storm either.
         let _ = irq::mask(irq);

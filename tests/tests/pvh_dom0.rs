@@ -1,6 +1,6 @@
 //! Domain-0 as a PVH domain (`dom0=pvh`): a small kernel is given all that the boot protocol promises, and uses it.
 
-use integration::{Story, corten};
+use integration::{Host, Story, corten};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -32,6 +32,30 @@ fn a_small_kernel_runs_to_its_end() -> Story {
         assert!(said.contains(line), "`{line}` is not in:\n{said}");
     }
     Ok(())
+}
+
+/// Debian's kernel, on two vcpus; from it a PV guest and a PVH one are created, used, and leave nothing behind.
+#[test]
+#[ignore = "emulator"]
+fn debian_runs_and_creates_guests() -> Story {
+    let host = corten().cpu("qemu64,+svm,+npt").option("dom0=pvh");
+    let mut host = Host::boot(host)?;
+    host.dom0("cat /sys/hypervisor/guest_type; echo cpus=$(nproc)")?
+        .ok()?
+        .shows("PVH")?
+        .shows("cpus=2")?;
+    host.dom0("xl list")?.ok()?.shows("Domain-0")?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    host.start_guest()?;
+    host.dom0_within("xl shutdown -w guest", SOON)?.ok()?;
+    host.until("xl list | grep -c .", "2", SOON)?;
+    host.dom0("sed 's/^type.*/type=\"pvh\"/' /etc/xen/guest.cfg >/tmp/pvh.cfg; xl create -q /tmp/pvh.cfg vcpus=2")?
+        .ok()?;
+    host.guest_speaks("guest")?;
+    host.dom0_within("xl shutdown -w guest", SOON)?.ok()?;
+    host.until("xl list | grep -c .", "2", SOON)?;
+    host.memory_is_back(free)?;
+    host.power_off()
 }
 
 /// What is to be done about it is said on the console; nothing is started.

@@ -13,14 +13,15 @@ pub fn effect(dom: &Domain, v: &Vcpu, effect: Effect) {
         // There is no IO-APIC to be told.
         Effect::None | Effect::EoiBroadcast(_) => {}
         Effect::Timer => timers::changed(v),
-        Effect::Send(ipi) => send(dom, v, &ipi),
+        Effect::Send(ipi) => send(dom, v.id.0 * 2, &ipi),
     }
 }
 
-fn send(dom: &Domain, sender: &Vcpu, ipi: &Ipi) {
+/// Delivers a message from the APIC with the id `sender`, or from no such.
+pub fn send(dom: &Domain, sender: u32, ipi: &Ipi) {
     for v in dom.vcpus.iter() {
         let Some(hvm) = &v.hvm else { continue };
-        if !hvm.lapic.lock().is_addressed(ipi, sender.id.0 * 2) {
+        if !hvm.lapic.lock().is_addressed(ipi, sender) {
             continue;
         }
         deliver(v, hvm, ipi.action);

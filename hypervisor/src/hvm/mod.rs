@@ -9,7 +9,7 @@ pub mod apic;
 pub mod cpuid;
 pub mod events;
 pub mod fetch;
-mod ioapic;
+pub mod ioapic;
 pub mod memory;
 pub mod mmio;
 pub mod msr;

@@ -112,6 +112,12 @@ impl IoApic {
         }
     }
 
+    /// Would an edge at `pin` be delivered?
+    pub fn takes_edges(&self, pin: usize) -> bool {
+        let entry = self.entries.get(pin).filter(|_| pin < self.pins);
+        entry.is_some_and(|e| e & (LEVEL | MASKED) == 0)
+    }
+
     /// Line `pin` changes. Returns what is to be delivered.
     pub fn set_line(&mut self, pin: usize, asserted: bool) -> Option<Message> {
         if pin >= self.pins {
