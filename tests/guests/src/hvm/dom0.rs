@@ -118,17 +118,18 @@ fn shared_info() {
     say!("dom0: shared info {result}, its clocks run: {running}");
 }
 
-/// Nanoseconds since the machine's start, by the first vcpu's time record (`struct pvclock_vcpu_time_info`), whose shift is negative
-/// on every processor above 1 GHz.
+/// Nanoseconds since the machine's start, by the first vcpu's time record (`struct pvclock_vcpu_time_info`).
 fn now() -> u64 {
     let at = &raw const SHARED as u64 - VIRT_BASE + TIME;
     let (stamp, base): (u64, u64) = (read(at + 8), read(at + 16));
     let (scale, shift): (u32, i8) = (read(at + 24), read(at + 28));
     // SAFETY: reading the counter changes nothing.
     let ticks = unsafe { core::arch::x86_64::_rdtsc() }.wrapping_sub(stamp);
-    let ticks = ticks
-        .checked_shr(u32::from(shift.unsigned_abs()))
-        .unwrap_or(0);
+    let by = u32::from(shift.unsigned_abs());
+    let ticks = match shift < 0 {
+        true => ticks.checked_shr(by).unwrap_or(0),
+        false => ticks.checked_shl(by).unwrap_or(0),
+    };
     base + ((u128::from(ticks) * u128::from(scale)) >> 32) as u64
 }
 
