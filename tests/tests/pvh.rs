@@ -7,6 +7,7 @@ use std::time::Duration;
 matrix! {
     a_guest_lives_and_dies: reference, hypervisor, product;
     a_guest_has_its_devices: product;
+    a_newer_processor_is_used: product;
     a_host_that_cannot_says_so_first: product;
     a_guest_that_crashes_is_reported: product;
     guests_leave_nothing_behind: product;
@@ -45,6 +46,33 @@ fn a_guest_lives_and_dies(host: Builder) -> Story {
     )?;
     host.until("xl list guest", " 96 ", SOON)?;
     host.dom0_within("xl shutdown -w guest", SOON)?.ok()?;
+    host.until("xl list | grep -c .", "2", SOON)?;
+    host.memory_is_back(free)?;
+    host.power_off()
+}
+
+/// On a processor with more than the oldest: its extended state is the guest's too, on all vcpus and through switches between
+/// several guests; then every page is back.
+fn a_newer_processor_is_used(host: Builder) -> Story {
+    let mut host = Host::boot(host.cpu("EPYC,+svm,+npt"))?;
+    host.dom0(CONFIG)?.ok()?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    for (name, vcpus) in [("one", 1), ("four", 4), ("two", 2)] {
+        host.dom0(&format!(
+            "xl create -q /tmp/pvh.cfg 'name=\"{name}\"' vcpus={vcpus}"
+        ))?
+        .ok()?;
+        let said = host.guest_says(name, "guest: hello")?;
+        assert!(said.contains(&format!(" {vcpus} cpu")), "{said}");
+    }
+    host.dom0_within(
+        "(echo 'grep -m 1 flags /proc/cpuinfo'; sleep 4) | timeout 6 xl console four | cat",
+        SOON,
+    )?
+    .shows(" xsave ")?
+    .shows(" avx2 ")?;
+    host.dom0("for g in one two four; do xl destroy $g; done")?
+        .ok()?;
     host.until("xl list | grep -c .", "2", SOON)?;
     host.memory_is_back(free)?;
     host.power_off()

@@ -161,6 +161,25 @@ pub fn remove<H: Host>(
     Ok(entry.into())
 }
 
+/// As [`surrender`] for each of `2^order` pages, if they are mapped by one leaf, which then needs no split. `None`: they are not.
+pub fn surrender_leaf<H: Host>(h: &H, dom: &Domain, gfn: u64, order: u32) -> Option<Removed> {
+    let t = HostTables(h);
+    let removed: Removed = {
+        let mut p2m = dom.hvm.as_ref()?.p2m.lock();
+        let e = p2m.lookup(&t, gfn)?;
+        let whole = e.order == order && gfn & ((1u64 << order) - 1) == 0;
+        let mut frames = (0..1u64 << order).map(|n| Mfn(e.mfn.0 + n));
+        if !whole || !e.kind.is_ram() || frames.any(|mfn| h.frames().is_shared(mfn)) {
+            return None;
+        }
+        p2m.unmap_leaf(&t, gfn).map(|(_, e, _)| e.into())?
+    };
+    for n in 0..1u64 << order {
+        give_up(h, dom, Mfn(removed.mfn.0 + n));
+    }
+    Some(removed)
+}
+
 /// Takes the domain's page at `gfn` away from it: freed once the returned reference and all others are gone.
 /// `EINVAL`: not a page of its own.
 pub fn surrender<H: Host>(h: &H, dom: &Domain, gfn: u64) -> Result<Removed, Errno> {

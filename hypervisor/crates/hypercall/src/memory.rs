@@ -166,6 +166,12 @@ fn decrease_hvm<H: Host>(
 ) -> Result<(), Stop> {
     let count = 1usize << order;
     removed.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
+    if order > 0
+        && let Some(leaf) = domain::physmap::surrender_leaf(cx.h, dom, first, order)
+    {
+        removed.push(leaf);
+        return Ok(());
+    }
     for n in 0..count as u64 {
         removed.push(domain::physmap::surrender(
             cx.h,

@@ -213,6 +213,14 @@ fn small_and_large_extents_come_and_all_goes() {
 fn a_balloon_takes_pages_out_of_a_large_leaf_after_a_flush() {
     let p = Pvh::new();
     p.populate(9, &[512]);
+    let (mfn, free) = (p.at(700).unwrap().0, p.free());
+    assert_eq!(p.dom0_maps(0, 700, 0), Ok(0));
+    assert_eq!(p.balloon(9, &[512]), 1);
+    // The whole of it: no table for a split. Domain 0 holds one page.
+    assert_eq!((p.at(700), p.free()), (None, free + 511));
+    assert_eq!(p.t.h.frames().owner(mfn), Some(p.dom.id));
+    assert_eq!(p.dom0_maps(0, 0, 0), Ok(0));
+    assert_eq!(p.populate(9, &[512]), 1);
     let free = p.free();
     let _ = p.t.h.take_effects();
     assert_eq!(p.balloon(0, &[600, 601]), 2);
