@@ -39,9 +39,19 @@ pub fn disk(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Throughput both ways and the time there and back.
+/// Throughput both ways and the time there and back; or, with names, only these: `to`, `from`, `ping`.
 pub fn net(args: &[String]) -> Result<()> {
-    let host = args.first().ok_or("an address is needed")?.as_str();
+    let (host, names) = args.split_first().ok_or("an address is needed")?;
+    let parts: [(&str, fn(&str) -> Result<()>); 3] = [("to", to), ("from", from), ("ping", ping)];
+    for (name, part) in parts {
+        if names.is_empty() || names.iter().any(|n| n == name) {
+            part(host)?;
+        }
+    }
+    Ok(())
+}
+
+fn to(host: &str) -> Result<()> {
     let mut buffer = vec![0u8; 64 << 10];
     let mut to = connect(host, TAKE)?;
     let start = Instant::now();
@@ -53,11 +63,21 @@ pub fn net(args: &[String]) -> Result<()> {
     let _ = to.read(&mut buffer)?;
     let ns = start.elapsed().as_nanos() as f64;
     report("net to dom0, MiB", ns / TRANSFER as f64);
+    Ok(())
+}
+
+fn from(host: &str) -> Result<()> {
+    let mut buffer = vec![0u8; 64 << 10];
     let mut from = connect(host, GIVE)?;
     let start = Instant::now();
     while from.read(&mut buffer)? > 0 {}
     let ns = start.elapsed().as_nanos() as f64;
     report("net from dom0, MiB", ns / TRANSFER as f64);
+    Ok(())
+}
+
+fn ping(host: &str) -> Result<()> {
+    let mut buffer = [0u8; 64];
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect((host, ECHO))?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -26,7 +26,7 @@ const VERBS: &[Verb] = &[
     ("relay", "PREFIX SHELL-COMMAND", relay),
     ("echo", "", echo),
     ("disk", "DEVICE", io::disk),
-    ("net", "ADDRESS", io::net),
+    ("net", "ADDRESS [to|from|ping...]", io::net),
     ("serve", "", io::serve),
 ];
 
