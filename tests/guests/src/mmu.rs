@@ -17,8 +17,8 @@ static PT_BASE: AtomicU64 = AtomicU64::new(0);
 
 #[repr(C, align(4096))]
 struct Page(#[allow(dead_code)] [u8; 4096]);
-/// The page whose mapping we play with.
-static mut WINDOW: Page = Page([0; 4096]);
+/// The page whose mapping we play with, and one that nothing else is in: what is written across its end goes there.
+static mut WINDOW: [Page; 2] = [const { Page([0; 4096]) }; 2];
 
 /// Remembers what start info says.
 pub fn init(info: &StartInfo) {
