@@ -132,6 +132,26 @@ hostbench relay 'guest: ' 'xl console bench </dev/ptmx'
 xl destroy bench
 "#;
 
+/// The same of hardware guests; follows [`DOM0`].
+const PVH: &str = r#"
+(cat /tmp/plain.cfg; echo 'type="pvh"') >/tmp/pvh.cfg
+xl create -q -p /tmp/pvh.cfg && xl destroy guest
+hostbench time 'pvh: xl create, 128 MiB, unpacked kernel' xl create -q -p /tmp/pvh.cfg
+hostbench time 'pvh: xl destroy, 128 MiB' xl destroy guest
+hostbench until 'pvh: xl create to the guest'\''s init' 'guest: hello' 'xl create -q /tmp/pvh.cfg; xl console guest </dev/ptmx'
+xl destroy guest
+for i in $(seq 0 8); do echo 'type="pvh"' >>/tmp/t$((i + 1)).cfg; done
+xl create -q -p /tmp/t1.cfg
+before=$(free)
+for i in $(seq 2 9); do xl create -q -p /tmp/t$i.cfg; done
+echo "bench: pvh: KiB for each domain besides its own $(((before - $(free)) / 8 - 16384))"
+for i in $(seq 9); do xl destroy t$i; done
+sed -i 's/^name.*/name="benchpvh"\ntype="pvh"/' /tmp/bench.cfg
+xl create -q /tmp/bench.cfg
+hostbench relay 'pvh: ' 'xl console benchpvh </dev/ptmx'
+xl destroy benchpvh
+"#;
+
 /// Operation and figure, in the order in which they came.
 type Figures = Vec<(String, f64)>;
 
@@ -164,6 +184,7 @@ fn measure(column: &Column) -> Result<Figures> {
     let mut script = format!("PATH=/usr/bin:$PATH\n{CPU}");
     if column.hypervisor != Hypervisor::None {
         script.push_str(DOM0);
+        script.push_str(PVH);
     }
     let plain = Kernel::debian()?.unpacked()?;
     let spec = HostSpec {

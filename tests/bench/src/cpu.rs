@@ -12,7 +12,8 @@ const PAGE: usize = 4096;
 
 /// What is measured, and by what.
 type Operation = (&'static str, fn() -> Result<f64>);
-const OPERATIONS: [Operation; 5] = [
+const OPERATIONS: [Operation; 6] = [
+    ("cpuid", cpuid),
     ("syscall", syscall),
     ("page fault", fault),
     ("mmap + munmap", map),
@@ -28,6 +29,14 @@ pub fn run(names: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// One CPUID instruction: an exit, where the guest is a hardware one.
+fn cpuid() -> Result<f64> {
+    each(20_000, || {
+        black_box(std::arch::x86_64::__cpuid(0));
+        Ok(())
+    })
 }
 
 /// The shortest call that libc does not answer itself: who the parent is.
