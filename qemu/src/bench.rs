@@ -140,11 +140,12 @@ hostbench time 'pvh: xl create, 128 MiB, unpacked kernel' xl create -q -p /tmp/p
 hostbench time 'pvh: xl destroy, 128 MiB' xl destroy guest
 hostbench until 'pvh: xl create to the guest'\''s init' 'guest: hello' 'xl create -q /tmp/pvh.cfg; xl console guest </dev/ptmx'
 xl destroy guest
-for i in $(seq 0 8); do echo 'type="pvh"' >>/tmp/t$((i + 1)).cfg; done
+# Debian's xl cannot make one of 16 MiB.
+for i in $(seq 9); do sed -i 's/^memory=.*/memory=32\ntype="pvh"/' /tmp/t$i.cfg; done
 xl create -q -p /tmp/t1.cfg
 before=$(free)
 for i in $(seq 2 9); do xl create -q -p /tmp/t$i.cfg; done
-echo "bench: pvh: KiB for each domain besides its own $(((before - $(free)) / 8 - 16384))"
+echo "bench: pvh: KiB for each domain besides its own $(((before - $(free)) / 8 - 32768))"
 for i in $(seq 9); do xl destroy t$i; done
 sed -i 's/^name.*/name="benchpvh"\ntype="pvh"/' /tmp/bench.cfg
 xl create -q /tmp/bench.cfg

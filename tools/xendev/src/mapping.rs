@@ -1,6 +1,9 @@
 //! Memory mapped from a device file, behind the copying interface.
 use crate::SharedMem;
 use crate::sys::Map;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A mapped range, with something that is to run when it goes (after the unmapping).
@@ -69,6 +72,30 @@ impl SharedMem for Mapped {
         unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), dst, data.len()) };
     }
 
+    fn read_from(&self, offset: usize, len: usize, file: &File, position: u64) -> io::Result<()> {
+        assert!(self.writable, "write to a read-only mapping");
+        self.at(offset, len);
+        let mut done = 0;
+        while done < len {
+            let dst = self.at(offset + done, len - done);
+            let at = i64::try_from(position + done as u64)
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+            // SAFETY: `at` checked the range, the mapping is writable; the kernel writes at most that many bytes there.
+            let n = unsafe { libc::pread(file.as_raw_fd(), dst.cast(), len - done, at) };
+            match n {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                1.. => done += n as usize,
+                _ => {
+                    let e = io::Error::last_os_error();
+                    if e.kind() != io::ErrorKind::Interrupted {
+                        return Err(e);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn load_u32(&self, offset: usize) -> u32 {
         let p = self.at(offset, 4).cast::<u32>();
         assert!(p.is_aligned(), "unaligned load at {offset}");
@@ -106,6 +133,19 @@ mod tests {
         assert_eq!(m.read_vec::<u8>(4092, 4), [3, 4, 5, 6]);
         m.store_u32(8188, 0xdead_beef);
         assert_eq!(m.load_u32(8188), 0xdead_beef);
+    }
+
+    #[test]
+    fn a_file_is_read_into_the_mapping() {
+        let m = Mapped::new(Map::new(None, 8192, true, 0).unwrap(), true);
+        let path = std::env::temp_dir().join(format!("xendev-{}", std::process::id()));
+        std::fs::write(&path, b"a file's own words").unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        m.read_from(4094, 6, &file, 2).unwrap();
+        assert_eq!(m.read_vec::<u8>(4093, 8), *b"\0file's\0");
+        let short = m.read_from(0, 100, &file, 0).unwrap_err();
+        assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

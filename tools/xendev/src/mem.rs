@@ -1,4 +1,7 @@
 //! Memory shared with the hypervisor or another domain: copied in and out, never borrowed.
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -19,6 +22,14 @@ pub trait SharedMem: Send + Sync {
     fn read(&self, offset: usize, out: &mut [u8]);
     /// Copies in. Panics if the mapping is read-only.
     fn write(&self, offset: usize, data: &[u8]);
+    /// Copies `len` bytes of a file in, from `position` on. Panics if the mapping is read-only. Errors: those of pread(2), and
+    /// `UnexpectedEof` where the file ends before.
+    fn read_from(&self, offset: usize, len: usize, file: &File, position: u64) -> io::Result<()> {
+        let mut data = vec![0; len];
+        file.read_exact_at(&mut data, position)?;
+        self.write(offset, &data);
+        Ok(())
+    }
     /// Loads an aligned `u32` in one access; later accesses are not moved before it.
     fn load_u32(&self, offset: usize) -> u32;
     /// Stores an aligned `u32` in one access; earlier accesses are not moved after it.
@@ -109,6 +120,9 @@ impl<M: SharedMem + ?Sized> SharedMem for std::sync::Arc<M> {
     }
     fn write(&self, offset: usize, data: &[u8]) {
         (**self).write(offset, data)
+    }
+    fn read_from(&self, offset: usize, len: usize, file: &File, position: u64) -> io::Result<()> {
+        (**self).read_from(offset, len, file, position)
     }
     fn load_u32(&self, offset: usize) -> u32 {
         (**self).load_u32(offset)

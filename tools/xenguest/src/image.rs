@@ -1,9 +1,9 @@
 //! [`PvImage`]: kernel, initrd and layout, read and checked before a domain exists.
+use crate::kernel_file::KernelFile;
 use crate::{Error, Result};
 use loader::notes::PV_FEATURES;
 use loader::{Kernel, PvKind, PvLayout, PvRequest};
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// What is to be started.
@@ -21,14 +21,10 @@ pub struct PvParams {
     pub vcpus: u32,
 }
 
-/// Largest kernel file that is read, and largest image it may unpack to.
-const MAX_FILE: u64 = 512 << 20;
-const MAX_UNPACKED: usize = 1 << 30;
-
 /// A checked image. The initrd stays on disk until it is copied into the domain.
 pub struct PvImage {
     pub(crate) params: PvParams,
-    pub(crate) kernel: Kernel<'static>,
+    pub(crate) kernel: KernelFile,
     pub(crate) ramdisk: Option<File>,
     /// Where everything will lie.
     pub layout: PvLayout,
@@ -45,15 +41,15 @@ impl PvImage {
             return Err(Error::new("checking the", "kernel command line", cause)
                 .hint("shorten `extra` or `root`"));
         }
-        let kernel = read_kernel(&params.kernel)?;
-        pv_notes(params, &kernel)?;
+        let kernel = KernelFile::read(&params.kernel)?;
+        pv_notes(params, &kernel.kernel)?;
         let (ramdisk, initrd_len) = open_ramdisk(params)?;
         let request = PvRequest {
             kind: PvKind::DomU,
             nr_pages: params.memory_pages,
             initrd_len,
         };
-        let layout = PvLayout::new(&kernel, &request).map_err(|e| {
+        let layout = PvLayout::new(&kernel.kernel, &request).map_err(|e| {
             let hint = match &e {
                 loader::LoadError::TooFewPages { .. } => {
                     Some("raise `memory` or take a smaller initrd")
@@ -77,32 +73,6 @@ impl PvImage {
     }
 }
 
-pub(crate) fn read_kernel(path: &Path) -> Result<Kernel<'static>> {
-    let fail = |e: &dyn std::fmt::Display| Error::new("reading the kernel", path.display(), e);
-    let (mut file, len) = open("opening the kernel", path)?;
-    if len > MAX_FILE {
-        return Err(fail(&format!(
-            "{} MiB, and no kernel has more than 512",
-            len >> 20
-        )));
-    }
-    let mut data = Vec::with_capacity(len as usize);
-    file.by_ref()
-        .take(MAX_FILE)
-        .read_to_end(&mut data)
-        .map_err(|e| fail(&e))?;
-    let payload = loader::kernel::payload(&data)
-        .map_err(|e| fail(&e).hint("`kernel` must name a Linux vmlinuz or an ELF image"))?;
-    let kernel = match loader::kernel::decompress(&payload, MAX_UNPACKED).map_err(|e| fail(&e))? {
-        // An unpacked file need not be kept twice.
-        std::borrow::Cow::Borrowed(part) if part.len() == data.len() => Kernel::from_vec(data),
-        std::borrow::Cow::Borrowed(part) => Kernel::from_vec(part.to_vec()),
-        std::borrow::Cow::Owned(image) => Kernel::from_vec(image),
-    }
-    .map_err(|e| fail(&e))?;
-    Ok(kernel)
-}
-
 /// Whether the kernel can be a PV guest's here.
 fn pv_notes(params: &PvParams, kernel: &Kernel<'_>) -> Result<()> {
     let fail = |e: loader::LoadError| Error::new("reading the kernel", params.kernel.display(), e);
@@ -124,7 +94,7 @@ pub(crate) fn open_ramdisk(params: &PvParams) -> Result<(Option<File>, u64)> {
     }
 }
 
-fn open(step: &'static str, path: &Path) -> Result<(File, u64)> {
+pub(crate) fn open(step: &'static str, path: &Path) -> Result<(File, u64)> {
     let fail = |e: &dyn std::fmt::Display| Error::new(step, path.display(), e);
     let file = File::open(path).map_err(|e| fail(&e))?;
     let meta = file.metadata().map_err(|e| fail(&e))?;

@@ -1,7 +1,10 @@
 //! [`GuestMemory`]: a domain's frames by pfn, and writing to them in windows.
 use crate::{BuildHost, Error, Result};
+use std::fs::File;
 use std::ops::Range;
+use std::path::Path;
 use xen_abi::{DomId, Errno, Gfn, Mfn, Pfn};
+use xendev::SharedMem;
 
 /// Pages in a 2 MiB extent.
 const SUPERPAGE_ORDER: u32 = 9;
@@ -112,24 +115,20 @@ impl<'h> GuestMemory<'h> {
         &self.p2m
     }
 
-    /// Writes `len` bytes from byte offset `offset` of the pseudo-physical memory on, a window at a time. `fill` is
-    /// given the position in the data and a zeroed buffer.
-    pub fn write_with(
+    /// Fills `len` bytes from byte offset `offset` of the pseudo-physical memory on, a window at a time: with `content`, then
+    /// with zeros.
+    pub fn fill(
         &self,
         step: &'static str,
         offset: u64,
         len: u64,
-        mut fill: impl FnMut(u64, &mut [u8]) -> Result<()>,
+        content: Content<'_>,
     ) -> Result<()> {
-        let mut buffer = Vec::new();
         let mut at = 0;
         while at < len {
             let start = offset + at;
             let window_end = (start / PAGE + WINDOW) * PAGE;
             let n = (len - at).min(window_end - start);
-            buffer.clear();
-            buffer.resize(n as usize, 0);
-            fill(at, &mut buffer)?;
             let first = start / PAGE;
             let frames: Vec<Gfn> = (first..(start + n).div_ceil(PAGE))
                 .map(|pfn| self.need(step, pfn).map(|m| Gfn(m.0)))
@@ -138,7 +137,13 @@ impl<'h> GuestMemory<'h> {
                 .host
                 .map(self.dom, &frames)
                 .map_err(|e| Error::new(step, Pfn(first), e))?;
-            map.write((start % PAGE) as usize, &buffer);
+            let inside = (start % PAGE) as usize;
+            let given = content.len().saturating_sub(at).min(n);
+            content.copy(at, given as usize, &*map, inside)?;
+            for part in (given..n).step_by(ZEROS.len()) {
+                let zeros = (n - part).min(ZEROS.len() as u64) as usize;
+                map.write(inside + part as usize, &ZEROS[..zeros]);
+            }
             at += n;
         }
         Ok(())
@@ -146,11 +151,56 @@ impl<'h> GuestMemory<'h> {
 
     /// Writes `data` at byte offset `offset`.
     pub fn write(&self, step: &'static str, offset: u64, data: &[u8]) -> Result<()> {
-        self.write_with(step, offset, data.len() as u64, |at, out| {
-            let at = at as usize;
-            out.copy_from_slice(&data[at..at + out.len()]);
-            Ok(())
-        })
+        self.fill(step, offset, data.len() as u64, Content::Bytes(data))
+    }
+}
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// What goes into a domain's memory.
+#[derive(Clone, Copy)]
+pub enum Content<'a> {
+    /// Memory of ours.
+    Bytes(&'a [u8]),
+    /// A part of a file, which goes there without a way round.
+    File {
+        /// The file.
+        file: &'a File,
+        /// Its name, for errors.
+        path: &'a Path,
+        /// First byte.
+        position: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+}
+
+impl Content<'_> {
+    fn len(&self) -> u64 {
+        match self {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::File { len, .. } => *len,
+        }
+    }
+
+    /// Copies `n` bytes, of which there are as many, from byte `at` on to `offset` of `map`.
+    fn copy(&self, at: u64, n: usize, map: &dyn SharedMem, offset: usize) -> Result<()> {
+        match *self {
+            _ if n == 0 => Ok(()),
+            Content::Bytes(bytes) => {
+                map.write(offset, &bytes[at as usize..at as usize + n]);
+                Ok(())
+            }
+            Content::File {
+                file,
+                path,
+                position,
+                ..
+            } => map.read_from(offset, n, file, position + at).map_err(|e| {
+                Error::new("reading", path.display(), e)
+                    .hint("the file may have changed while it was read")
+            }),
+        }
     }
 }
 

@@ -1,9 +1,8 @@
 //! [`PvImage::build`]: fills an empty PV domain, step by step in the order of [`Builder::run`].
-use crate::memory::GuestMemory;
+use crate::memory::{Content, GuestMemory};
 use crate::{BuildHost, Error, PvImage, PvParams, Result, vcpu};
 use loader::start_info::{Rings, start_info};
 use std::fs::File;
-use std::io::Read;
 use xen_abi::grant_table::{GTF_PERMIT_ACCESS, GrantEntryV1};
 use xen_abi::shared::LEGACY_MAX_VCPUS;
 use xen_abi::{DomId, Gfn, GrantRef, Mfn, Pfn, Port, VcpuId};
@@ -98,7 +97,7 @@ impl Builder<'_> {
         self.machine_to_physical()?;
         self.kernel()?;
         if let Some(file) = ramdisk {
-            self.ramdisk(file)?;
+            self.ramdisk(&file)?;
         }
         self.p2m_list()?;
         let result = self.rings()?;
@@ -145,44 +144,37 @@ impl Builder<'_> {
 
     fn kernel(&self) -> Result<()> {
         let step = "loading the kernel to";
-        let kernel = &self.image.kernel;
+        let kernel = &self.image.kernel.kernel;
         for (index, segment) in kernel.elf.segments.iter().enumerate() {
             let place = self.image.layout.segment_offset(kernel, index);
-            let (Some(offset), Some(data)) = (place, kernel.segment_data(index)) else {
+            let (Some(offset), Some(data)) = (place, self.image.kernel.segment(index)) else {
                 return Err(Error::new(
                     step,
                     self.target.dom,
                     format!("segment {index} lies outside the file"),
                 ));
             };
-            // The buffers come zeroed: what the file does not give stays zero.
-            self.memory
-                .write_with(step, offset, segment.mem_size, |at, out| {
-                    let rest = data.get(at as usize..).unwrap_or(&[]);
-                    let n = rest.len().min(out.len());
-                    out[..n].copy_from_slice(&rest[..n]);
-                    Ok(())
-                })?;
+            self.memory.fill(step, offset, segment.mem_size, data)?;
         }
         Ok(())
     }
 
-    fn ramdisk(&self, mut file: File) -> Result<()> {
+    fn ramdisk(&self, file: &File) -> Result<()> {
         let (Some(place), Some(path)) = (&self.image.layout.initrd, &self.image.params.ramdisk)
         else {
             return Ok(());
         };
-        let step = "reading the initrd";
-        self.memory.write_with(
+        let content = Content::File {
+            file,
+            path,
+            position: 0,
+            len: place.len,
+        };
+        self.memory.fill(
             "loading the initrd to",
             place.pfn * PAGE,
             place.len,
-            |_, out| {
-                file.read_exact(out).map_err(|e| {
-                    Error::new(step, path.display(), e)
-                        .hint("the file may have changed while it was read")
-                })
-            },
+            content,
         )
     }
 

@@ -1,5 +1,5 @@
 //! [`PvhImage::build`]: fills an empty PVH domain, step by step in the order of [`Builder::run`].
-use crate::memory::GuestMemory;
+use crate::memory::{Content, GuestMemory};
 use crate::pv::seed_grants;
 use crate::{
     BuildResult, BuildTarget, Error, GREF_CONSOLE, GREF_XENSTORE, HvmBuildHost, PvhImage, Result,
@@ -7,7 +7,6 @@ use crate::{
 };
 use loader::pvh::{ACPI_START, SPECIAL_START};
 use std::fs::File;
-use std::io::Read;
 use xen_abi::Mfn;
 use xen_abi::hvm::{
     PARAM_CONSOLE_EVTCHN, PARAM_CONSOLE_PFN, PARAM_IDENT_PT, PARAM_STORE_EVTCHN, PARAM_STORE_PFN,
@@ -58,7 +57,7 @@ impl Builder<'_> {
         self.memory_map()?;
         self.kernel()?;
         if let Some(file) = ramdisk {
-            self.ramdisk(file)?;
+            self.ramdisk(&file)?;
         }
         let layout = &self.image.layout;
         self.memory.write(
@@ -102,37 +101,32 @@ impl Builder<'_> {
 
     fn kernel(&self) -> Result<()> {
         let step = "loading the kernel to";
-        let kernel = &self.image.kernel;
+        let kernel = &self.image.kernel.kernel;
         for (index, segment) in kernel.elf.segments.iter().enumerate() {
-            let Some(data) = kernel.segment_data(index) else {
+            let Some(data) = self.image.kernel.segment(index) else {
                 let why = format!("segment {index} lies outside the file");
                 return Err(Error::new(step, self.target.dom, why));
             };
-            // The buffers come zeroed: what the file does not give stays zero.
             self.memory
-                .write_with(step, segment.paddr, segment.mem_size, |at, out| {
-                    let rest = data.get(at as usize..).unwrap_or(&[]);
-                    let n = rest.len().min(out.len());
-                    out[..n].copy_from_slice(&rest[..n]);
-                    Ok(())
-                })?;
+                .fill(step, segment.paddr, segment.mem_size, data)?;
         }
         Ok(())
     }
 
-    fn ramdisk(&self, mut file: File) -> Result<()> {
+    fn ramdisk(&self, file: &File) -> Result<()> {
         let (Some(place), Some(path)) = (&self.image.layout.initrd, &self.image.params.ramdisk)
         else {
             return Ok(());
         };
         let len = place.end - place.start;
+        let content = Content::File {
+            file,
+            path,
+            position: 0,
+            len,
+        };
         self.memory
-            .write_with("loading the initrd to", place.start, len, |_, out| {
-                file.read_exact(out).map_err(|e| {
-                    Error::new("reading the initrd", path.display(), e)
-                        .hint("the file may have changed while it was read")
-                })
-            })
+            .fill("loading the initrd to", place.start, len, content)
     }
 
     /// Empty rings; the identity page table: 1024 entries of 4 MiB, present, writable, user, accessed, dirty, large.

@@ -1,8 +1,9 @@
 //! [`ElfImage`]: entry point and load segments of an ELF64 x86-64 executable, bounds checked (System V gABI).
 use crate::LoadError;
+use crate::notes::LEGACY_SECTION;
 use alloc::vec::Vec;
 use elf::ElfBytes;
-use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PT_LOAD};
+use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PT_LOAD, PT_NOTE, SHT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
 
@@ -77,6 +78,46 @@ pub(crate) fn open(image: &[u8]) -> Result<Elf<'_>, LoadError> {
     }
     Ok(file)
 }
+
+/// The parts of a file, besides its first [`HEAD`] bytes, that tell what [`crate::Kernel`] knows of it: section headers, their
+/// names, notes. `image` is as long as the file; once it holds the parts named by one call, a further call may name more; [`OUTLINE_ROUNDS`]
+/// calls name all.
+///
+/// None: they are too many or too large, or the program headers lie elsewhere; the whole file has to be read.
+pub fn outline(image: &[u8]) -> Option<Vec<core::ops::Range<usize>>> {
+    const MOST: u64 = 16 << 20;
+    let file = open(image).ok()?;
+    let e = &file.ehdr;
+    let headers = e.e_phoff.checked_add(u64::from(e.e_phnum) * 56)?;
+    if headers > HEAD as u64 || e.e_shnum == 0 && e.e_shoff != 0 {
+        return None;
+    }
+    let notes = file.segments().into_iter().flatten();
+    let notes = notes.filter(|h| h.p_type == PT_NOTE);
+    let sections = file.section_headers().into_iter().flatten().enumerate();
+    let sections =
+        sections.filter(|(i, h)| *i == usize::from(e.e_shstrndx) || h.sh_type == SHT_NOTE);
+    let legacy = file.section_header_by_name(LEGACY_SECTION).ok().flatten();
+    let table = (e.e_shoff, u64::from(e.e_shnum) * u64::from(e.e_shentsize));
+    let mut total = 0u64;
+    core::iter::once(table)
+        .chain(notes.map(|h| (h.p_offset, h.p_filesz)))
+        .chain(sections.map(|(_, h)| (h.sh_offset, h.sh_size)))
+        .chain(legacy.map(|h| (h.sh_offset, h.sh_size)))
+        .map(|(start, size)| {
+            let end = start
+                .checked_add(size)
+                .filter(|end| *end <= image.len() as u64)?;
+            total = total.saturating_add(size);
+            (total <= MOST).then_some(start as usize..end as usize)
+        })
+        .collect()
+}
+
+/// How much of a file [`outline`] wants to begin with.
+pub const HEAD: usize = 4096;
+/// Section headers, then names and notes, then the section that is known by its name.
+pub const OUTLINE_ROUNDS: usize = 3;
 
 impl ElfImage {
     /// Parses and checks the program headers.

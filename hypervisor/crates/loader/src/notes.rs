@@ -59,6 +59,9 @@ pub const FEAT_DOM0: u32 = 11;
 /// emulation of stray writes (a VM assist), not direct access.
 pub const PV_FEATURES: u32 = 1 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << FEAT_DOM0 | 1 << 13;
 
+/// Where kernels older than the notes say the same.
+pub(crate) const LEGACY_SECTION: &str = "__xen_guest";
+
 /// A kernel's notes; `None` where it gave none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct XenNotes {
@@ -239,7 +242,7 @@ pub fn parse(image: &[u8]) -> Result<XenNotes, LoadError> {
 }
 
 fn parse_legacy(file: &Elf<'_>, image: &[u8], notes: &mut XenNotes) {
-    let Ok(Some(section)) = file.section_header_by_name("__xen_guest") else {
+    let Ok(Some(section)) = file.section_header_by_name(LEGACY_SECTION) else {
         return;
     };
     let Some(words) = text(slice(image, section.sh_offset, section.sh_size)) else {

@@ -1,7 +1,7 @@
 //! Kernel files of every sort, whole, truncated and damaged.
 mod common;
 
-use common::{LINUX_P2M, bzimage, elf, linux_like, pack};
+use common::{LINUX_P2M, bzimage, elf, linux_like, outlined, pack};
 use loader::kernel::{decompress, decompress_into, payload};
 use loader::{Kernel, LoadError, PayloadKind, PvKind, PvLayout, PvRequest};
 use proptest::prelude::*;
@@ -56,6 +56,18 @@ fn every_packing_unpacks_to_the_same_kernel() {
         let bare = decompress(&payload(&packed).unwrap(), MAX).unwrap();
         assert!(bare == image, "{kind}: other contents when bare");
     }
+}
+
+#[test]
+fn the_outline_tells_as_much_as_the_whole_file() {
+    let mut large = linux_like(0x8000, LINUX_P2M, true);
+    large.resize(large.len() + (1 << 20), 0x55);
+    let part = outlined(&large).unwrap();
+    let (whole, part) = (Kernel::from_vec(large), Kernel::from_vec(part));
+    let (whole, part) = (whole.unwrap(), part.unwrap());
+    assert!(whole.notes.is_present());
+    assert_eq!((part.elf, part.notes), (whole.elf, whole.notes));
+    assert_ne!(part.image, whole.image);
 }
 
 #[test]
@@ -179,6 +191,18 @@ fn debian_kernel_parses() {
 }
 
 proptest! {
+    #[test]
+    fn an_outline_of_a_damaged_file_tells_no_less(damage in prop::collection::vec((0..512usize, any::<u8>()), 0..4)) {
+        let mut image = linux_like(0x8000, LINUX_P2M, true);
+        for (at, byte) in damage {
+            image[at] = byte;
+        }
+        if let Some(part) = outlined(&image) {
+            let know = |image| Kernel::from_vec(image).map(|k| (k.elf, k.notes));
+            prop_assert_eq!(know(part), know(image));
+        }
+    }
+
     #[test]
     fn mutated_headers_never_panic(
         edits in prop::collection::vec((0usize..0x400, any::<u8>()), 1..12),

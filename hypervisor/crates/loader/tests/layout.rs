@@ -1,7 +1,7 @@
 //! Invariants of the PV layout and its page tables, checked by walking the tables as a processor would.
 mod common;
 
-use common::{LINUX_P2M, Seg, elf, linux_like, note};
+use common::{LINUX_P2M, Seg, elf, linux_like, note, outlined};
 use loader::notes::PV_FEATURES;
 use loader::pv_tables::PtTable;
 use loader::start_info::{Rings, start_info};
@@ -279,6 +279,7 @@ fn the_old_guest_section_is_understood() {
         }],
         b"",
     );
+    image.resize(2 * loader::elf::HEAD, 0);
     let text_at = image.len() as u64;
     image.extend(text);
     let names_at = image.len() as u64;
@@ -303,6 +304,8 @@ fn the_old_guest_section_is_understood() {
     image[62] = 2;
     let kernel = Kernel::from_elf(&image).unwrap();
     assert!(kernel.notes.legacy);
+    let outline = outlined(&image).unwrap();
+    assert_eq!(Kernel::from_elf(&outline).unwrap().notes, kernel.notes);
     assert_eq!(kernel.notes.virt_base, Some(0x10_0000));
     assert_eq!(kernel.notes.hypercall_page, Some(0x20_1000));
     let request = PvRequest {
