@@ -39,10 +39,13 @@ pub fn disk(args: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// A part of [`net`]: its word, and what measures it.
+type Part = (&'static str, fn(&str) -> Result<()>);
+
 /// Throughput both ways and the time there and back; or, with names, only these: `to`, `from`, `ping`.
 pub fn net(args: &[String]) -> Result<()> {
     let (host, names) = args.split_first().ok_or("an address is needed")?;
-    let parts: [(&str, fn(&str) -> Result<()>); 3] = [("to", to), ("from", from), ("ping", ping)];
+    let parts: [Part; 3] = [("to", to), ("from", from), ("ping", ping)];
     for (name, part) in parts {
         if names.is_empty() || names.iter().any(|n| n == name) {
             part(host)?;

@@ -1,9 +1,11 @@
 //! Kernel files of every sort, whole, truncated and damaged.
 mod common;
+mod outline;
 
-use common::{LINUX_P2M, bzimage, elf, linux_like, outlined, pack};
+use common::{LINUX_P2M, bzimage, elf, linux_like, pack};
 use loader::kernel::{decompress, decompress_into, payload};
 use loader::{Kernel, LoadError, PayloadKind, PvKind, PvLayout, PvRequest};
+use outline::outlined;
 use proptest::prelude::*;
 
 const MAX: usize = 256 << 20;

@@ -1,11 +1,13 @@
 //! Invariants of the PV layout and its page tables, checked by walking the tables as a processor would.
 mod common;
+mod outline;
 
-use common::{LINUX_P2M, Seg, elf, linux_like, note, outlined};
+use common::{LINUX_P2M, Seg, elf, linux_like, note};
 use loader::notes::PV_FEATURES;
 use loader::pv_tables::PtTable;
 use loader::start_info::{Rings, start_info};
 use loader::{Kernel, LoadError, PvKind, PvLayout, PvRequest};
+use outline::outlined;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use xen_abi::start_info::{SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_PRIVILEGED};
