@@ -13,6 +13,7 @@ pub use entry::{Format, Kind};
 pub use ops::free_list;
 
 use crate::{FrameTable, PageList, Result};
+use core::cell::Cell;
 use entry::Decoded;
 use xen_abi::Errno::{EINVAL, ENOMEM};
 use xen_abi::Mfn;
@@ -78,6 +79,48 @@ pub struct P2m {
     end: u64,
     /// Guest frames mapped.
     mapped: u64,
+    memo: Memo,
+}
+
+/// Slots of a [`Memo`].
+const MEMOS: usize = 8;
+/// Pages that a slot covers: 2 MiB.
+const MEMO_PAGES: u64 = 512;
+
+/// Where large leaves were found last: walks of a guest's own tables come back to the same few again and again. Forgotten
+/// with every change of the map.
+#[derive(Debug, Default)]
+struct Memo([Cell<Option<(u64, Entry)>>; MEMOS]);
+
+impl Memo {
+    #[inline]
+    fn slot(&self, gfn: u64) -> &Cell<Option<(u64, Entry)>> {
+        &self.0[(gfn / MEMO_PAGES) as usize % MEMOS]
+    }
+
+    #[inline]
+    fn get(&self, gfn: u64) -> Option<Entry> {
+        let (first, e) = self.slot(gfn).get()?;
+        let part = gfn.wrapping_sub(first);
+        (part < MEMO_PAGES).then(|| Entry {
+            mfn: Mfn(e.mfn.0 + part),
+            ..e
+        })
+    }
+
+    /// Remembers what `gfn` is mapped by.
+    #[inline]
+    fn put(&self, gfn: u64, e: Entry) {
+        let part = gfn % MEMO_PAGES;
+        if e.order >= MEMO_PAGES.trailing_zeros() {
+            let mfn = Mfn(e.mfn.0 - part);
+            self.slot(gfn).set(Some((gfn - part, Entry { mfn, ..e })));
+        }
+    }
+
+    fn forget(&mut self) {
+        *self = Memo::default();
+    }
 }
 
 impl P2m {
@@ -94,6 +137,7 @@ impl P2m {
             limit,
             end: 0,
             mapped: 0,
+            memo: Memo::default(),
         })
     }
 
@@ -140,17 +184,15 @@ impl P2m {
     /// What is at `gfn`.
     #[inline]
     pub fn lookup(&self, t: &impl Tables, gfn: u64) -> Option<Entry> {
-        match self.leaf(t, gfn) {
-            Ok((_, _, level, mfn, kind)) => {
-                let order = (level - 1) * 9;
-                Some(Entry {
-                    mfn: Mfn(mfn.0 + (gfn & ((1 << order) - 1))),
-                    kind,
-                    order,
-                })
-            }
-            Err(_) => None,
+        if let Some(entry) = self.memo.get(gfn) {
+            return Some(entry);
         }
+        let (_, _, level, mfn, kind) = self.leaf(t, gfn).ok()?;
+        let order = (level - 1) * 9;
+        let mfn = Mfn(mfn.0 + (gfn & ((1 << order) - 1)));
+        let entry = Entry { mfn, kind, order };
+        self.memo.put(gfn, entry);
+        Some(entry)
     }
 
     /// The first mapped guest frame at or above `gfn`, with its leaf. `None`: there is none.

@@ -18,6 +18,7 @@ impl P2m {
         mfn: Mfn,
         kind: Kind,
     ) -> Result<()> {
+        self.memo.forget();
         let level = match order {
             0 => 1,
             super::ORDER_2M => 2,
@@ -60,6 +61,7 @@ impl P2m {
 
     /// Unmaps the whole leaf around `gfn`: its first guest frame, its first machine frame and order. Needs no memory.
     pub fn unmap_leaf(&mut self, t: &impl Tables, gfn: u64) -> Option<(u64, Entry, Flush)> {
+        self.memo.forget();
         let (table, at, level, mfn, kind) = self.leaf(t, gfn).ok()?;
         t.write_entry(table, at, 0);
         self.mapped -= span(level);
@@ -75,6 +77,7 @@ impl P2m {
     ///
     /// ENOENT: nothing there; ENOMEM: no frames for the tables (then a part may be done, which changes nothing either).
     pub fn split(&mut self, t: &impl Tables, gfn: u64, order: u32) -> Result<()> {
+        self.memo.forget();
         loop {
             let (table, at, level, mfn, kind) = self.leaf(t, gfn).map_err(|_| ENOENT)?;
             if (level - 1) * 9 <= order {
@@ -94,6 +97,7 @@ impl P2m {
     ///
     /// EINVAL: order; ENOENT: not all mapped; EBUSY: not in a row, of several kinds, or not aligned. Already so: no change.
     pub fn merge(&mut self, t: &impl Tables, gfn: u64, order: u32) -> Result<Flush> {
+        self.memo.forget();
         let level = match order {
             super::ORDER_2M => 2,
             super::ORDER_1G => 3,
@@ -143,6 +147,7 @@ impl P2m {
         gfn: u64,
         kind: Kind,
     ) -> Result<(u64, u32, Flush)> {
+        self.memo.forget();
         let (table, at, level, mfn, old) = self.leaf(t, gfn).map_err(|_| ENOENT)?;
         if !old.is_ram() || !kind.is_ram() {
             return Err(EINVAL);
@@ -173,6 +178,7 @@ impl P2m {
     /// Gives back tables of an empty map that no CPU uses any more, at most `most`; EBUSY while something is mapped.
     /// `true` when nothing but the root is left; then [`P2m::close`].
     pub fn free_tables(&mut self, t: &impl Tables, most: u32) -> Result<bool> {
+        self.memo.forget();
         if self.mapped != 0 {
             return Err(EBUSY);
         }
@@ -195,6 +201,7 @@ impl P2m {
 
     /// The end: nothing can be mapped any more, and what was cut off and the root go back. The map is empty.
     pub fn close(&mut self, t: &impl Tables) {
+        self.memo.forget();
         free_list(t, &mut self.tables);
         free_list(t, &mut self.retired);
         if self.root != NO_ROOT {
