@@ -40,6 +40,10 @@ fn check(cr0: u64, cr4: u64, efer: u64, rflags: u64) -> Result<(), Errno> {
     if bad { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
+fn canonical(address: u64) -> bool {
+    ((address as i64) << 16 >> 16) as u64 == address
+}
+
 /// EFER with LMA as the other bits demand.
 fn active(cr0: u64, efer: u64) -> u64 {
     match cr0 & CR0_PG != 0 && efer & EFER_LME != 0 {
@@ -155,7 +159,16 @@ macro_rules! to_record {
 /// The state a CPU record describes.
 pub fn from_record(c: &HwCpu, before: &HvmState) -> Result<HvmState, Errno> {
     check(c.cr0, c.cr4, c.msr_efer, c.rflags)?;
-    if c.dr6 >> 32 != 0 || c.dr7 >> 32 != 0 {
+    // These are loaded into the CPU's registers, which would fault.
+    let addresses = [
+        c.msr_lstar,
+        c.msr_cstar,
+        c.shadow_gs,
+        c.sysenter_esp,
+        c.sysenter_eip,
+    ];
+    let narrow = [c.dr6, c.dr7, c.msr_syscall_mask];
+    if narrow.iter().any(|r| r >> 32 != 0) || !addresses.iter().all(|a| canonical(*a)) {
         return Err(Errno::EINVAL);
     }
     let mut s = HvmState::reset();

@@ -1,6 +1,11 @@
 //! Bits of the VMCS's control words and of the words that describe events (Intel SDM vol. 3, 25.6 to 25.9).
 #![allow(missing_docs)]
 
+/// Of RFLAGS: stop after each instruction.
+pub const FLAG_TF: u64 = 1 << 8;
+/// Pending debug exceptions: a single step.
+pub const SINGLE_STEP: u64 = 1 << 14;
+
 pub mod pin {
     pub const INTERRUPTS: u32 = 1 << 0;
     pub const NMIS: u32 = 1 << 3;
@@ -68,6 +73,8 @@ pub mod event {
     pub const INTERRUPT: u64 = 0;
     pub const NMI: u64 = 2;
     pub const EXCEPTION: u64 = 3;
+    /// By INT1.
+    pub const PRIVILEGED: u64 = 5;
 }
 
 pub mod blocking {

@@ -49,14 +49,25 @@ fn adjust(msr: u32, wanted: u32, optional: u32) -> Option<u32> {
     (wanted & !may == 0).then_some(must | (wanted | optional) & may)
 }
 
+/// May VMXON work, by what IA32_FEATURE_CONTROL says? `Some`: once this has been written to it. `Err`: firmware has locked it.
+const fn permitted(state: u64) -> Result<Option<u64>, &'static str> {
+    match (state & LOCKED != 0, state & VMX_OUTSIDE_SMX != 0) {
+        (true, false) => Err("VT-x is switched off by the firmware"),
+        (true, true) => Ok(None),
+        (false, _) => Ok(Some(state | LOCKED | VMX_OUTSIDE_SMX)),
+    }
+}
+
+// Locked without VMX, or with VMX in SMX only; locked with it; left open.
+const _: () = assert!(permitted(1).is_err() && permitted(3).is_err());
+const _: () = assert!(matches!(permitted(5), Ok(None)));
+const _: () = assert!(matches!(permitted(0), Ok(Some(5))) && matches!(permitted(4), Ok(Some(5))));
+
 /// Lets VMXON work on this CPU if firmware has not decided.
 pub fn unlock() -> Result<(), &'static str> {
     let state = read_msr(MSR_FEATURE_CONTROL).unwrap_or(LOCKED);
-    if state & (LOCKED | VMX_OUTSIDE_SMX) == LOCKED {
-        return Err("VT-x is switched off by the firmware");
-    }
-    if state & LOCKED == 0 {
-        wrmsr(MSR_FEATURE_CONTROL, state | LOCKED | VMX_OUTSIDE_SMX);
+    if let Some(open) = permitted(state)? {
+        wrmsr(MSR_FEATURE_CONTROL, open);
     }
     Ok(())
 }

@@ -22,9 +22,11 @@ const CR0_KNOWN: u64 = 0x3f | 1 << 16 | 1 << 18 | CR0_NW | CR0_CD | CR0_PG;
 const CR0_OURS: u64 = CR0_NE | CR0_NW | CR0_CD;
 const CR4_PAE: u64 = 1 << 5;
 const CR4_PCIDE: u64 = 1 << 17;
-/// Bits of CR4 that a guest may have, as far as the CPU does; not among them: 57-bit addresses, VMX, SMX, protection keys, shadow stacks, and what
+/// The machine's own: a machine check with this off would stop it.
+const CR4_MCE: u64 = 1 << 6;
+/// Bits of CR4 that a guest may have, as far as the CPU does; not among them: machine checks, 57-bit addresses, VMX, SMX, protection keys, shadow stacks, and what
 /// is not known here.
-const CR4_GUEST: u64 = 0x37_0fff;
+const CR4_GUEST: u64 = 0x37_0fff & !CR4_MCE;
 const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
 /// Attribute of 64-bit code segments.
@@ -57,7 +59,8 @@ pub(super) fn set_cr4(value: u64) {
     let fixed = shared().map_or(0, |s| s.controls.cr4_fixed);
     write(Field::Cr4Mask, !CR4_GUEST);
     write(Field::Cr4Shadow, value);
-    write(Field::GuestCr4, value & CR4_GUEST | fixed);
+    let machine = read(Field::HostCr4) & CR4_MCE;
+    write(Field::GuestCr4, value & CR4_GUEST | fixed | machine);
 }
 
 /// Sets EFER, and what goes with it.
@@ -95,6 +98,11 @@ pub(super) fn load_pdptes(dom: &Domain) -> bool {
         write_nth(Field::GuestPdptes, n, *entry);
     }
     true
+}
+
+/// The four of the vcpu before are not this one's.
+pub(super) fn no_pdptes() {
+    (0..4).for_each(|n| write_nth(Field::GuestPdptes, n, 0));
 }
 
 /// General register `n` in the order of instruction encoding; RSP is in the VMCS.

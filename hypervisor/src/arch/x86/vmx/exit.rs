@@ -1,19 +1,15 @@
 //! What ended a run, from the VMCS's words to [`GuestExit`], and what the loop asks of the vcpu ([`VirtualCpu`]).
 
-use super::bits::{blocking, cpu as controls, event};
+use super::bits::{FLAG_TF, SINGLE_STEP, blocking, cpu as controls, event};
 use super::vmcs::{self, Field, change, read, write};
-use super::{Vmx, cr, state, this_cpu};
+use super::{NOT_ENTERED, Vmx, cr, state, this_cpu};
 use crate::exit::{Access, GuestExit, PortAccess};
 use crate::hvm::{Event, Reg, VirtualCpu, combined};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use domain::hvm_vcpu::{Seg, Segment};
 
-const NOT_ENTERED: u64 = 1 << 31;
 const CR0_PE: u64 = 1;
-const FLAG_TF: u64 = 1 << 8;
-/// Pending debug exceptions: a single step.
-const SINGLE_STEP: u64 = 1 << 14;
 /// Qualification of EPT violations.
 const ACCESS_WRITE: u64 = 1 << 1;
 const ACCESS_FETCH: u64 = 1 << 2;
@@ -99,6 +95,10 @@ impl Vmx {
                 // The CPU has told what happened, and has not written it to DR6.
                 let happened = read(Field::Qualification) & 0x600f;
                 state::write_dr(6, state::read_dr(6) & !0xf | happened);
+                if what >> 8 & 7 == event::PRIVILEGED {
+                    // INT1 has been executed, unlike what faults.
+                    self.retire(read(Field::ExitLength));
+                }
                 GuestExit::Exception(1, 0)
             }
             vector => GuestExit::Exception(vector, read(Field::ExitErrorCode) as u32),

@@ -36,6 +36,8 @@ unsafe extern "C" {
 }
 
 const CR4_VMXE: u64 = 1 << 13;
+/// Exit reason: there was no entry.
+const NOT_ENTERED: u64 = 1 << 31;
 /// VPIDs have 16 bits; 0 is the hypervisor's.
 const VPIDS: u32 = 1 << 16;
 /// Kinds of INVEPT and INVVPID.
@@ -271,8 +273,10 @@ impl Vmx {
         // tables map pages of the guest only. Registers are saved to `regs`.
         let failed = unsafe { vmx_run(&raw mut info().regs, launched) };
         me.cr2.store(read_cr2(), Ordering::Relaxed);
-        if failed == 0 {
-            me.launched.store(true, Ordering::Relaxed);
+        if failed == 0 && launched == 0 {
+            // An entry that fails by the guest's state arrives where exits do, and launches nothing.
+            let entered = vmcs::read(Field::ExitReason) & NOT_ENTERED == 0;
+            me.launched.store(entered, Ordering::Relaxed);
         }
         failed == 0
     }

@@ -1,6 +1,6 @@
 //! Getting a vcpu into this CPU's VMCS and out of it ([`load`], [`save`]), and the fields that never change ([`set_up_vmcs`]).
 
-use super::bits::{blocking, entry, pin};
+use super::bits::{FLAG_TF, SINGLE_STEP, blocking, entry, pin};
 use super::vmcs::{Field, read, segment, set_segment, write};
 use super::{SWITCHED, Shared, Vmx, cr, shared, this_cpu, vmx_exit};
 use crate::arch::x86::cpu::{features, gdt, idt};
@@ -105,7 +105,9 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
     Vmx.choose_vpid(hvm, false);
     fill(&state);
     set_task_priority(hvm.lapic.lock().cr8());
-    cr::load_pdptes(dom);
+    if !cr::load_pdptes(dom) {
+        cr::no_pdptes();
+    }
     for (msr, value) in SWITCHED.iter().zip([
         state.msrs.star,
         state.msrs.lstar,
@@ -134,6 +136,9 @@ fn fill(state: &HvmState) {
     if state.nmi_masked {
         interruptibility |= blocking::NMI;
     }
+    // Entries insist on it: a step that the shadow holds back.
+    let stepping = state.shadow && state.regs.rflags & FLAG_TF != 0;
+    let step = if stepping { SINGLE_STEP } else { 0 };
     for seg in SEGMENTS {
         set_segment(seg, &state.segments[seg as usize]);
     }
@@ -145,7 +150,7 @@ fn fill(state: &HvmState) {
         (Field::Interruptibility, interruptibility),
         (Field::EntryEvent, state.pending_event & 0xffff_ffff),
         (Field::EntryErrorCode, state.pending_event >> 32),
-        (Field::PendingDebug, 0),
+        (Field::PendingDebug, step),
         (Field::TscOffset, 0),
         (Field::GuestCr3, state.cr3),
         (Field::GuestDr7, state.debug[7]),
