@@ -1,5 +1,6 @@
 //! [`dump_core`]: a PV domain's memory and registers as an ELF core file, in the layout that crash-dump tools read:
-//! sections `.note.Xen`, `.xen_prstatus`, `.xen_shared_info`, `.xen_p2m`, `.xen_pages`; no segments.
+//! sections `.note.Xen`, `.xen_prstatus`, `.xen_shared_info`, `.xen_pages`, `.xen_p2m`; no segments. Order, alignment
+//! and sizes are those of the files that Debian's `xl dump-core` writes.
 //!
 //! The guest's own table says which frame is where, so nothing in it is believed: a frame that cannot be mapped is
 //! left as a hole, and the table is never longer than the domain's memory allows.
@@ -23,9 +24,13 @@ const SECTIONS: [&str; 7] = [
     ".note.Xen",
     ".xen_prstatus",
     ".xen_shared_info",
-    ".xen_p2m",
     ".xen_pages",
+    ".xen_p2m",
 ];
+/// Sections in the order of their contents in the file: the names come last.
+const IN_FILE: [usize; 6] = [2, 3, 4, 5, 6, 1];
+/// Alignment of the sections.
+const ALIGN: [u64; 7] = [0, 0, 0, 8, 8, PAGE, 8];
 /// Frames mapped at once.
 const BATCH: usize = 256;
 
@@ -226,9 +231,8 @@ fn headers(sizes: [u64; 7], entry: [u64; 7], names: &[u8]) -> (Vec<u8>, [u64; 7]
     const KIND: [u32; 7] = [0, 3, 7, 1, 1, 1, 1];
     let mut at = EHDR + SHDR * 7;
     let mut offsets = [0; 7];
-    for i in 1..7 {
-        let align = if i == 6 { PAGE } else { 8 };
-        at = at.next_multiple_of(align);
+    for i in IN_FILE {
+        at = at.next_multiple_of(ALIGN[i].max(1));
         offsets[i] = at;
         at += sizes[i];
     }
@@ -243,17 +247,16 @@ fn headers(sizes: [u64; 7], entry: [u64; 7], names: &[u8]) -> (Vec<u8>, [u64; 7]
         out.extend(long.to_le_bytes());
     }
     out.extend(0u32.to_le_bytes());
-    for half in [EHDR as u16, 0, 0, SHDR as u16, 7, 1] {
+    for half in [EHDR as u16, 56, 0, SHDR as u16, 7, 1] {
         out.extend(half.to_le_bytes());
     }
     for (i, name) in SECTIONS.iter().enumerate() {
         let found = names
             .windows(name.len() + 1)
             .position(|w| &w[..name.len()] == name.as_bytes() && w[name.len()] == 0);
-        let align = [0, 1, 4, 8, 8, 8, PAGE][i];
         out.extend((found.unwrap_or(0) as u32).to_le_bytes());
         out.extend(KIND[i].to_le_bytes());
-        for long in [0, 0, offsets[i], sizes[i], 0, align, entry[i]] {
+        for long in [0, 0, offsets[i], sizes[i], 0, ALIGN[i], entry[i]] {
             // Link and info are one field here, both nothing.
             out.extend(u64::to_le_bytes(long));
         }
@@ -278,26 +281,19 @@ fn write(
         notes.len() as u64,
         registers.len() as u64,
         PAGE,
-        n * 16,
         n * PAGE,
+        n * 16,
     ];
     let context = size_of::<xen_abi::arch_x86::VcpuGuestContext>() as u64;
-    let (head, at) = headers(sizes, [0, 0, 0, context, PAGE, 16, PAGE], &names);
+    let (head, at) = headers(sizes, [0, 0, 0, context, PAGE, PAGE, 16], &names);
     out.write_all(&head)?;
-    for (offset, bytes) in [(at[1], &names[..]), (at[2], notes), (at[3], registers)] {
+    for (offset, bytes) in [(at[2], notes), (at[3], registers)] {
         out.seek(SeekFrom::Start(offset))?;
         out.write_all(bytes)?;
     }
     out.seek(SeekFrom::Start(at[4]))?;
     out.write_all(&shared.read_vec::<u8>(0, PAGE as usize))?;
     out.seek(SeekFrom::Start(at[5]))?;
-    let table: Vec<u8> = frames
-        .iter()
-        .flat_map(|(p, m)| [p.to_le_bytes(), m.to_le_bytes()])
-        .flatten()
-        .collect();
-    out.write_all(&table)?;
-    out.seek(SeekFrom::Start(at[6]))?;
     for chunk in frames.chunks(BATCH) {
         let wanted: Vec<Gfn> = chunk.iter().map(|(_, m)| Gfn(*m)).collect();
         if let Ok(all) = xc.foreign().map(dom, Prot::Read, &wanted) {
@@ -311,6 +307,15 @@ fn write(
             }
         }
     }
+    out.seek(SeekFrom::Start(at[6]))?;
+    let table: Vec<u8> = frames
+        .iter()
+        .flat_map(|(p, m)| [p.to_le_bytes(), m.to_le_bytes()])
+        .flatten()
+        .collect();
+    out.write_all(&table)?;
+    out.seek(SeekFrom::Start(at[1]))?;
+    out.write_all(&names)?;
     out.flush()
 }
 
@@ -320,21 +325,28 @@ mod tests {
 
     #[test]
     fn headers_are_those_of_a_core_file() {
+        // What Debian's xl wrote of a guest of 128 MiB with 2 vcpus, as readelf shows it.
         let names: Vec<u8> = SECTIONS.iter().flat_map(|s| s.bytes().chain([0])).collect();
-        let sizes = [0, names.len() as u64, 100, 5168, PAGE, 32, 2 * PAGE];
+        assert_eq!(names.len(), 0x48);
+        let sizes = [0, 0x48, 0x568, 0x2860, PAGE, 0x800_0000, 0x8_0000];
         let (head, at) = headers(sizes, [0; 7], &names);
         assert_eq!(head.len(), 64 + 7 * 64);
-        assert_eq!((head[16], head[18], head[60], head[62]), (4, 62, 7, 1));
-        assert_eq!(at[6] % PAGE, 0);
-        assert!(at.windows(2).all(|w| w[0] < w[1]), "{at:?}");
+        assert_eq!(
+            (head[16], head[18], head[54], head[60], head[62]),
+            (4, 62, 56, 7, 1)
+        );
+        assert_eq!(
+            at,
+            [0, 0x808_4000, 0x200, 0x768, 0x2fc8, 0x4000, 0x800_4000]
+        );
         // The last header: its name, and where its contents are.
         let last = &head[64 + 6 * 64..];
         let name = u32::from_le_bytes(last[..4].try_into().unwrap()) as usize;
-        assert!(names[name..].starts_with(b".xen_pages\0"));
+        assert!(names[name..].starts_with(b".xen_p2m\0"));
         assert_eq!(u64::from_le_bytes(last[24..32].try_into().unwrap()), at[6]);
         assert_eq!(
             u64::from_le_bytes(last[32..40].try_into().unwrap()),
-            2 * PAGE
+            0x8_0000
         );
     }
 }

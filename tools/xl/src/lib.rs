@@ -72,5 +72,11 @@ fn dispatch(args: &[String]) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let parsed = opts::parse(command, args).map_err(Failure::Usage)?;
+    if let Some(missing) = opts::too_few(command, &parsed) {
+        // As xl does: the help is output, what is wrong is not.
+        eprintln!("{missing}");
+        print!("{}", table::command_help(ctx.program, command));
+        return Ok(ExitCode::from(2));
+    }
     (command.run)(&ctx, &parsed)
 }

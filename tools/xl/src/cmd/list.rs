@@ -104,10 +104,31 @@ pub fn pretty(value: &serde_json::Value) -> String {
     let mut serializer =
         Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    "));
     match serde::Serialize::serialize(value, &mut serializer) {
-        Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+        Ok(()) => open_empty(&String::from_utf8_lossy(&out)),
         // A value in memory always serialises.
         Err(_) => value.to_string(),
     }
+}
+
+/// Empty objects and lists are three lines in libxl's layout, and a blank line ends it. Only outside of strings can a
+/// line end so.
+fn open_empty(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 256);
+    for line in text.lines() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let (body, comma) = line.strip_suffix(',').map_or((line, ""), |b| (b, ","));
+        match body
+            .strip_suffix("{}")
+            .zip(Some('}'))
+            .or(body.strip_suffix("[]").zip(Some(']')))
+        {
+            Some((head, '}')) => out.push_str(&format!("{head}{{\n\n{indent}}}{comma}")),
+            Some((head, _)) => out.push_str(&format!("{head}[\n\n{indent}]{comma}")),
+            None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// `xl vm-list`
@@ -124,4 +145,16 @@ pub fn vm_list(ctx: &Ctx, _: &Parsed) -> Outcome {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn json_is_laid_out_as_libxl_does() {
+        let v = serde_json::json!({"a": {"type.pv": {}, "s": "x {}", "none": []}, "b": [1]});
+        assert_eq!(
+            super::pretty(&v),
+            "{\n    \"a\": {\n        \"type.pv\": {\n\n        },\n        \"s\": \"x {}\",\n        \"none\": [\n\n        ]\n    },\n    \"b\": [\n        1\n    ]\n}\n"
+        );
+    }
 }

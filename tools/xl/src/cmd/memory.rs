@@ -18,16 +18,18 @@ fn size(args: &Parsed) -> Result<u64, Failure> {
 
 /// `xl mem-set`
 pub fn mem_set(ctx: &Ctx, args: &Parsed) -> Outcome {
-    let (c, kib) = (ctx.connect()?, size(args)?);
+    let c = ctx.connect()?;
     let host = c.host();
-    host.set_memory_target(find(&host, args.operand(0))?, kib)?;
+    let dom = find(&host, args.operand(0))?;
+    host.set_memory_target(dom, size(args)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `xl mem-max`
 pub fn mem_max(ctx: &Ctx, args: &Parsed) -> Outcome {
-    let (c, kib) = (ctx.connect()?, size(args)?);
+    let c = ctx.connect()?;
     let host = c.host();
-    host.set_memory_limit(find(&host, args.operand(0))?, kib)?;
+    let dom = find(&host, args.operand(0))?;
+    host.set_memory_limit(dom, size(args)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -26,7 +26,7 @@ fn control(ctx: &Ctx, args: &Parsed, word: &str, saying: &str) -> Outcome {
     let host = c.host();
     let domains: Vec<DomId> = if args.has("a") {
         if !args.operands.is_empty() {
-            return fail("-a and a domain are too much: it is all or some");
+            eprintln!("xl: -a means all guests, not only those named");
         }
         c.xc.domains()?
             .iter()
@@ -34,7 +34,9 @@ fn control(ctx: &Ctx, args: &Parsed, word: &str, saying: &str) -> Outcome {
             .filter(|d| *d != DomId::DOM0)
             .collect()
     } else if args.operands.is_empty() {
-        return fail("which domain? Name one, or say -a for all");
+        return Err(Failure::Message(
+            "You must specify -a or a domain id.\n".into(),
+        ));
     } else {
         args.operands
             .iter()

@@ -8,6 +8,8 @@ use xenstore::Store;
 
 type Outcome = Result<ExitCode, Failure>;
 
+/// Wakes a hardware guest that sleeps: no trigger of the hypervisor's, but named like them.
+const S3RESUME: &str = "s3resume";
 /// Names of the triggers.
 const TRIGGERS: &[(&str, u32)] = &[
     ("nmi", dc::SENDTRIGGER_NMI),
@@ -35,16 +37,20 @@ pub fn sysrq(ctx: &Ctx, args: &Parsed) -> Outcome {
 }
 
 fn send(ctx: &Ctx, args: &Parsed, name: &str) -> Outcome {
-    let Some((_, number)) = TRIGGERS.iter().find(|t| t.0 == name) else {
-        let names: Vec<_> = TRIGGERS.iter().map(|t| t.0).collect();
-        return fail(format!(
-            "Invalid trigger \"{name}\": it is one of {}",
-            names.join(", ")
-        ));
-    };
     let c = ctx.connect()?;
     let host = c.host();
     let dom = find(&host, args.operand(0))?;
+    let number = match TRIGGERS.iter().find(|t| t.0 == name) {
+        Some((_, number)) => Some(*number),
+        None if name == S3RESUME => None,
+        None => {
+            let names: Vec<_> = TRIGGERS.iter().map(|t| t.0).collect();
+            return fail(format!(
+                "Invalid trigger \"{name}\": it is one of {}, {S3RESUME}",
+                names.join(", ")
+            ));
+        }
+    };
     let vcpu = match args.operands.get(2) {
         None => 0,
         Some(v) => match v.parse() {
@@ -52,12 +58,17 @@ fn send(ctx: &Ctx, args: &Parsed, name: &str) -> Outcome {
             Err(_) => return fail(format!("\"{v}\" is not a vcpu's number")),
         },
     };
-    if !host.info(dom)?.state.hvm && *number != dc::SENDTRIGGER_NMI {
+    if !host.info(dom)?.state.hvm && number != Some(dc::SENDTRIGGER_NMI) {
         return fail(format!(
             "{dom} is a PV guest and has no {name} button; use xl shutdown, xl reboot or xl destroy"
         ));
     }
-    c.xc.send_trigger(dom, *number, VcpuId(vcpu))?;
+    let Some(number) = number else {
+        return fail(format!(
+            "{dom} does not sleep: this release's guests have no S3"
+        ));
+    };
+    c.xc.send_trigger(dom, number, VcpuId(vcpu))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,10 +17,11 @@ pub fn uptime(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
         .unwrap_or_default()
         .as_secs();
     let short = args.has("s");
+    let domains = selected(&host, &args.operands)?;
     if !short {
         println!("{:<33} {:>4} Uptime", "Name", "ID");
     }
-    for d in selected(&host, &args.operands)? {
+    for d in domains {
         let seconds = if d.domid == DomId::DOM0 {
             host_uptime()?
         } else {

@@ -184,7 +184,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "trigger",
-        args: "<Domain> <nmi|reset|init|power|sleep> [<VCPU>]",
+        args: "<Domain> <nmi|reset|init|power|sleep|s3resume> [<VCPU>]",
         help: "Send a trigger to a domain",
         min_args: 2,
         flags: &[],
