@@ -35,6 +35,14 @@ pub struct Prepared<'a> {
     pool: u32,
 }
 
+impl Host<'_> {
+    /// The memory node of each of the machine's CPUs, of which `max_id` is the last.
+    pub fn cpu_nodes(&self, max_id: u32) -> Result<Vec<u32>> {
+        let places = self.hv.cpu_places(max_id.saturating_add(1))?;
+        Ok(places.iter().map(|p| p.node).collect())
+    }
+}
+
 impl<'a> Host<'a> {
     /// Checks a configuration against the host: name, CPUs, memory, files. Changes nothing but, if
     /// memory is short and [`Host::autoballoon`] is set, dom0's size.
@@ -42,9 +50,13 @@ impl<'a> Host<'a> {
         self.check_unique(config)?;
         let phys = self.hv.physinfo()?;
         config.kind.check(&phys)?;
+        let nodes = match (&config.cpus[..], &config.cpus_soft[..]) {
+            ([], []) => vec![],
+            _ => self.cpu_nodes(phys.max_cpu_id)?,
+        };
         let resolve = |lists: &[crate::CpuList], key: &str| -> Result<Vec<CpuMap>> {
             let map = |l: &crate::CpuList| {
-                l.resolve(phys.max_cpu_id)
+                l.resolve(&nodes)
                     .map_err(|e| Error::new(format!("\"{key}\": {e}")))
             };
             lists.iter().map(map).collect()

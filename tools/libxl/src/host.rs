@@ -5,7 +5,7 @@ use crate::{Result, StoreContext};
 use std::path::PathBuf;
 use xen_abi::{DomId, Errno, Port, VcpuId};
 use xenctrl::{
-    CpuMap, CpuPool, CreateDomain, DomainInfo, PhysInfo, SchedParams, VcpuInfo, Xenctrl,
+    CpuMap, CpuPlace, CpuPool, CreateDomain, DomainInfo, PhysInfo, SchedParams, VcpuInfo, Xenctrl,
 };
 use xenguest::{BuildResult, BuildTarget, PvImage, PvParams, PvhImage};
 use xenstore::{Client, Store};
@@ -28,6 +28,7 @@ pub trait Hypervisor {
     fn domain_info(&self, dom: DomId) -> HvResult<Option<DomainInfo>>;
     fn domains(&self) -> HvResult<Vec<DomainInfo>>;
     fn physinfo(&self) -> HvResult<PhysInfo>;
+    fn cpu_places(&self, max: u32) -> HvResult<Vec<CpuPlace>>;
     fn max_vcpus(&self, dom: DomId, max: u32) -> HvResult<()>;
     fn max_mem(&self, dom: DomId, kib: u64) -> HvResult<()>;
     /// Tells a guest how far its memory may grow, KiB.
@@ -102,6 +103,9 @@ impl Hypervisor for Xenctrl {
     }
     fn domains(&self) -> HvResult<Vec<DomainInfo>> {
         Xenctrl::domains(self)
+    }
+    fn cpu_places(&self, max: u32) -> HvResult<Vec<CpuPlace>> {
+        Xenctrl::cpu_places(self, max)
     }
     fn physinfo(&self) -> HvResult<PhysInfo> {
         Xenctrl::physinfo(self)

@@ -218,7 +218,8 @@ impl DomainConfig {
 
 /// A list of CPUs for each vcpu, as far as numbers go without knowing the machine.
 fn affinity(lists: &[CpuList], vcpus: u32) -> Value {
-    let one = |l: &CpuList| match l.resolve(l.highest()) {
+    // As many as libxl has in its smallest map.
+    let one = |l: &CpuList| match l.resolve(&vec![0; l.highest() as usize / 8 * 8 + 8]) {
         Ok(map) => map.iter().collect::<Vec<u32>>(),
         Err(_) => vec![],
     };

@@ -31,11 +31,13 @@ impl DomainConfig {
 }
 
 impl Host<'_> {
-    /// Looks at a domain once, and acts if it has ended. `log` hears what is done.
+    /// Looks at a domain once, and acts if it has ended. What is kept of its configuration goes before `config`;
+    /// `complete` adds what only the caller knows. `log` hears what is done.
     pub fn tend(
         &self,
         dom: DomId,
         config: &DomainConfig,
+        complete: &dyn Fn(DomainConfig) -> DomainConfig,
         log: &mut dyn FnMut(String),
     ) -> Result<Outcome> {
         // Somebody may have destroyed it and its id may be another's by now.
@@ -53,7 +55,7 @@ impl Host<'_> {
             return Ok(Outcome::Over);
         };
         // Devices may have come and gone since it was created.
-        let kept = self.saved_config(dom)?;
+        let kept = self.saved_config(dom)?.map(complete);
         let config = kept.as_ref().unwrap_or(config);
         let action = config.action_for(reason);
         log(format!(

@@ -171,7 +171,7 @@ fn a_new_name_outlives_a_reboot() {
     host.rename(one, "other").unwrap();
     m.shut_down(one, ShutdownReason::Reboot);
     assert_eq!(
-        host.tend(one, &c, &mut |_| ()).unwrap(),
+        host.tend(one, &c, &|c| c, &mut |_| ()).unwrap(),
         Outcome::Reborn(DomId(2))
     );
     assert_eq!(host.find("other").unwrap(), DomId(2));
@@ -187,37 +187,46 @@ fn an_end_leads_to_what_the_configuration_says() {
     let c = config("on_crash='preserve'\non_watchdog='rename-restart'");
     let mut log = |_: String| {};
     let one = host.create_and_start(&c).unwrap();
-    assert_eq!(host.tend(one, &c, &mut log).unwrap(), Outcome::Running);
+    assert_eq!(
+        host.tend(one, &c, &|c| c, &mut log).unwrap(),
+        Outcome::Running
+    );
     m.shut_down(one, ShutdownReason::Suspend);
     assert_eq!(
-        host.tend(one, &c, &mut log).unwrap(),
+        host.tend(one, &c, &|c| c, &mut log).unwrap(),
         Outcome::Running,
         "suspended is not ended"
     );
     m.shut_down(one, ShutdownReason::Reboot);
     assert_eq!(
-        host.tend(one, &c, &mut log).unwrap(),
+        host.tend(one, &c, &|c| c, &mut log).unwrap(),
         Outcome::Reborn(DomId(2))
     );
     assert_eq!(host.find("g").unwrap(), DomId(2));
     m.shut_down(DomId(2), ShutdownReason::Watchdog);
     assert_eq!(
-        host.tend(DomId(2), &c, &mut log).unwrap(),
+        host.tend(DomId(2), &c, &|c| c, &mut log).unwrap(),
         Outcome::Reborn(DomId(3))
     );
     assert_eq!(host.find("g-1").unwrap(), DomId(2));
     let c = host.saved_config(DomId(3)).unwrap().unwrap();
     m.shut_down(DomId(3), ShutdownReason::Crash);
-    assert_eq!(host.tend(DomId(3), &c, &mut log).unwrap(), Outcome::Over);
+    assert_eq!(
+        host.tend(DomId(3), &c, &|c| c, &mut log).unwrap(),
+        Outcome::Over
+    );
     assert_eq!(host.find("g").unwrap(), DomId(3), "kept for examination");
     host.destroy(DomId(3)).unwrap();
     let four = host.create_and_start(&config("")).unwrap();
     m.shut_down(four, ShutdownReason::Poweroff);
     let c = host.saved_config(four).unwrap().unwrap();
-    assert_eq!(host.tend(four, &c, &mut log).unwrap(), Outcome::Over);
+    assert_eq!(
+        host.tend(four, &c, &|c| c, &mut log).unwrap(),
+        Outcome::Over
+    );
     assert!(host.find("g").is_err());
     assert_eq!(
-        host.tend(four, &c, &mut log).unwrap(),
+        host.tend(four, &c, &|c| c, &mut log).unwrap(),
         Outcome::Over,
         "gone is gone"
     );
@@ -366,7 +375,7 @@ fn a_crash_leaves_a_core_where_one_is_wanted() {
     let dom = host.prepare(&c).unwrap().create().unwrap();
     m.shut_down(dom, ShutdownReason::Crash);
     let mut heard = vec![];
-    let next = host.tend(dom, &c, &mut |l| heard.push(l)).unwrap();
+    let next = host.tend(dom, &c, &|c| c, &mut |l| heard.push(l)).unwrap();
     assert_eq!(next, Outcome::Reborn(DomId(2)));
     assert_eq!(
         std::fs::read_to_string(dir.0.join("dump/g")).unwrap(),

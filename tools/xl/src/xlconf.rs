@@ -52,16 +52,12 @@ pub struct XlConf {
     pub autoballoon: AutoBalloon,
     pub lockfile: PathBuf,
     pub claim_mode: bool,
-    pub run_hotplug_scripts: bool,
-    pub sxp: bool,
     pub max_grant_frames: Option<i64>,
     pub max_maptrack_frames: Option<i64>,
-    pub blkdev_start: Option<String>,
     pub vif_script: Option<String>,
     pub vif_bridge: Option<String>,
     pub vif_backend: Option<String>,
     pub vif_gatewaydev: Option<String>,
-    pub reuse_domids: bool,
     cpumask: Option<CpuList>,
     cpumask_hvm: Option<CpuList>,
     cpumask_pv: Option<CpuList>,
@@ -73,16 +69,12 @@ impl Default for XlConf {
             autoballoon: AutoBalloon::Auto,
             lockfile: "/run/lock/xl".into(),
             claim_mode: true,
-            run_hotplug_scripts: true,
-            sxp: false,
             max_grant_frames: None,
             max_maptrack_frames: None,
-            blkdev_start: None,
             vif_script: None,
             vif_bridge: None,
             vif_backend: None,
             vif_gatewaydev: None,
-            reuse_domids: false,
             cpumask: None,
             cpumask_hvm: None,
             cpumask_pv: None,
@@ -130,21 +122,18 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&mut self) -> XlConf {
         let d = XlConf::default();
+        self.unsupported();
         let either = |r: &Self, new: &str, old: &str| r.text(new).or_else(|| r.text(old));
         XlConf {
             autoballoon: self.autoballoon(),
             lockfile: self.text("lockfile").map_or(d.lockfile, PathBuf::from),
             claim_mode: self.flag("claim_mode", true),
-            run_hotplug_scripts: self.flag("run_hotplug_scripts", true),
-            sxp: self.word("output_format", &["json", "sxp"]) == Some(1),
             max_grant_frames: self.number("max_grant_frames"),
             max_maptrack_frames: self.number("max_maptrack_frames"),
-            blkdev_start: self.text("blkdev_start"),
             vif_script: either(self, "vif.default.script", "vifscript"),
             vif_bridge: either(self, "vif.default.bridge", "defaultbridge"),
             vif_backend: self.text("vif.default.backend"),
             vif_gatewaydev: either(self, "vif.default.gatewaydev", "defaultgatewaydev"),
-            reuse_domids: self.word("domid_policy", &["xen", "libxl"]) == Some(0),
             cpumask: self.cpus("vm.cpumask"),
             cpumask_hvm: self.cpus("vm.hvm.cpumask"),
             cpumask_pv: self.cpus("vm.pv.cpumask"),
@@ -199,6 +188,44 @@ impl Reader<'_> {
             self.wrong(&s, &words.join(" or "));
         }
         found
+    }
+
+    /// Names what is asked for in vain.
+    fn unsupported(&mut self) {
+        let mut vain: Vec<(&str, &str)> = Vec::new();
+        if !self.flag("run_hotplug_scripts", true) {
+            vain.push(("run_hotplug_scripts", "xl sets devices up itself, not udev"));
+        }
+        if self.word("output_format", &["json", "sxp"]) == Some(1) {
+            vain.push(("output_format", "the output is JSON"));
+        }
+        if self.word("domid_policy", &["xen", "random"]) == Some(1) {
+            vain.push((
+                "domid_policy",
+                "the hypervisor numbers domains, one after the other",
+            ));
+        }
+        vain.extend([
+            ("blkdev_start", "no guest's disk becomes a disk of dom0's"),
+            ("remus.default.netbufscript", "there is no Remus"),
+            ("colo.default.proxyscript", "there is no COLO"),
+        ]);
+        for (key, why) in vain {
+            if let Some(s) = self.get(key) {
+                let text = format!("\"{key}\" has no effect here: {why}");
+                self.diags.warn(&s.pos, text);
+            }
+        }
+        for (old, new) in [
+            ("vifscript", "vif.default.script"),
+            ("defaultbridge", "vif.default.bridge"),
+            ("defaultgatewaydev", "vif.default.gatewaydev"),
+        ] {
+            if let Some(s) = self.get(old) {
+                let text = format!("\"{old}\" is deprecated; it is called \"{new}\" now");
+                self.diags.warn(&s.pos, text);
+            }
+        }
     }
 
     fn autoballoon(&mut self) -> AutoBalloon {
@@ -289,12 +316,28 @@ impl XlConf {
         frames(&mut config.max_maptrack_frames, self.max_maptrack_frames);
     }
 
-    /// Takes the CPUs that guests may not use out of affinities.
+    /// Keeps a domain to be to the CPUs that guests may use.
+    pub fn confine(&self, config: &mut DomainConfig) {
+        let kind = match config.kind.name() {
+            "pv" => &self.cpumask_pv,
+            _ => &self.cpumask_hvm,
+        };
+        for allowed in [&self.cpumask, kind].into_iter().flatten() {
+            if config.cpus.is_empty() {
+                config.cpus.push(CpuList::all());
+            }
+            for list in config.cpus.iter_mut().chain(&mut config.cpus_soft) {
+                *list = list.clone().within(allowed);
+            }
+        }
+    }
+
+    /// Takes the CPUs that guests may not use out of affinities; `nodes` has the memory node of each CPU.
     pub fn mask(
         &self,
         dom: DomId,
         hvm: bool,
-        max: u32,
+        nodes: &[u32],
         hard: &mut Option<CpuMap>,
         soft: &mut Option<CpuMap>,
     ) -> Result<(), Failure> {
@@ -307,7 +350,7 @@ impl XlConf {
             return Ok(());
         }
         for list in [&self.cpumask, kind].into_iter().flatten() {
-            let Ok(allowed) = list.resolve(max) else {
+            let Ok(allowed) = list.resolve(nodes) else {
                 continue;
             };
             for map in [&mut *hard, &mut *soft].into_iter().flatten() {
@@ -339,11 +382,8 @@ mod tests {
             (c.vif_bridge.as_deref(), c.lockfile),
             (Some("br0"), PathBuf::from("/run/x"))
         );
-        let (c, _) = parse(
-            "xl.conf",
-            "autoballoon=0\nclaim_mode=0\noutput_format=\"sxp\"\n",
-        );
-        assert!(c.autoballoon == AutoBalloon::Off && !c.claim_mode && c.sxp);
+        let (c, _) = parse("xl.conf", "autoballoon=0\nclaim_mode=0\n");
+        assert!(c.autoballoon == AutoBalloon::Off && !c.claim_mode);
     }
 
     #[test]
@@ -367,6 +407,25 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_effect_is_said() {
+        let text = "run_hotplug_scripts=0\noutput_format=\"sxp\"\nblkdev_start=\"xvde\"\ndomid_policy=\"random\"\nvifscript=\"x\"\n";
+        let (c, d) = parse("xl.conf", text);
+        assert_eq!((d.0.len(), c.vif_script.as_deref()), (5, Some("x")));
+        for (warning, key) in
+            d.0.iter()
+                .zip(["run_", "output", "domid", "blkdev", "vifscript"])
+        {
+            let warning = warning.to_string();
+            assert!(
+                warning.contains(key) && warning.contains(": warning: "),
+                "{warning}"
+            );
+        }
+        let usual = "run_hotplug_scripts=1\noutput_format=\"json\"\ndomid_policy=\"xen\"\n";
+        assert!(parse("xl.conf", usual).1.0.is_empty());
+    }
+
+    #[test]
     fn dom0_gives_unless_its_size_is_fixed() {
         let c = XlConf::default();
         assert!(c.balloons("console=com1") && !c.balloons("dom0_mem=512M,max:512M x"));
@@ -379,16 +438,23 @@ mod tests {
     fn masks_apply_to_guests() {
         let (c, _) = parse("xl.conf", "vm.cpumask=\"0-1\"\nvm.pv.cpumask=\"1-3\"\n");
         let (mut hard, mut soft) = (Some(CpuMap::full(4)), None);
-        c.mask(DomId(1), false, 3, &mut hard, &mut soft).unwrap();
+        c.mask(DomId(1), false, &[0; 4], &mut hard, &mut soft)
+            .unwrap();
         assert_eq!(hard.unwrap().iter().collect::<Vec<_>>(), [1]);
         let mut only_zero = CpuMap::empty(4);
         only_zero.set(0);
         assert!(
-            c.mask(DomId(1), false, 3, &mut Some(only_zero.clone()), &mut None)
-                .is_err()
+            c.mask(
+                DomId(1),
+                false,
+                &[0; 4],
+                &mut Some(only_zero.clone()),
+                &mut None
+            )
+            .is_err()
         );
         assert!(
-            c.mask(DomId::DOM0, false, 3, &mut Some(only_zero), &mut None)
+            c.mask(DomId::DOM0, false, &[0; 4], &mut Some(only_zero), &mut None)
                 .is_ok()
         );
     }

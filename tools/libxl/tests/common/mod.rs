@@ -233,6 +233,10 @@ impl Hypervisor for Machine {
     fn domains(&self) -> xenctrl::Result<Vec<DomainInfo>> {
         Ok(self.domains.borrow().values().cloned().collect())
     }
+    fn cpu_places(&self, max: u32) -> xenctrl::Result<Vec<xenctrl::CpuPlace>> {
+        let (core, socket, node) = (0, 0, 0);
+        Ok(vec![xenctrl::CpuPlace { core, socket, node }; max as usize])
+    }
     fn physinfo(&self) -> xenctrl::Result<PhysInfo> {
         let used: u64 = self.domains.borrow().values().map(|d| d.tot_pages).sum();
         Ok(PhysInfo {

@@ -159,6 +159,7 @@ fn cpus_of_nodes(c: &Connections, value: &cfg::Value) -> Result<CpuMap, Failure>
 /// CPUs by number, range, or `node:N`.
 fn cpu_set(c: &Connections, text: &str, max: u32) -> Result<CpuMap, Failure> {
     let mut set = CpuMap::empty(max + 1);
+    let nodes = c.host().cpu_nodes(max)?;
     for part in text.split(',') {
         let node = part
             .trim()
@@ -168,14 +169,13 @@ fn cpu_set(c: &Connections, text: &str, max: u32) -> Result<CpuMap, Failure> {
             let Ok(node) = node.trim().parse::<u32>() else {
                 return fail(format!("\"{part}\" is not a node, as in node:0"));
             };
-            let places = c.xc.cpu_places(max + 1)?;
             (0..)
-                .zip(&places)
-                .filter(|(_, p)| p.node == node)
+                .zip(&nodes)
+                .filter(|(_, n)| **n == node)
                 .for_each(|(i, _)| set.set(i));
         } else {
             let list = libxl::CpuList::parse(part).or_else(fail)?;
-            list.resolve(max)
+            list.resolve(&nodes)
                 .or_else(|e| fail(format!("\"{part}\": {e}")))?
                 .iter()
                 .for_each(|i| set.set(i));

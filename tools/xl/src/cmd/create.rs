@@ -14,6 +14,8 @@ use xenconsoled::client::{DEFAULT_ESCAPE, attach};
 
 /// What a failed creation ends with.
 const FAILED: u8 = 3;
+/// The option that lets a domain use CPUs that xl.conf withholds.
+pub const UNMASKED: &str = "ignore-global-affinity-masks";
 
 /// `xl create`
 pub fn create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
@@ -31,6 +33,9 @@ fn try_create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
     let conf = xlconf::read();
     let mut config = read_config(args, quiet)?;
     conf.complete(&mut config);
+    if !args.has(UNMASKED) {
+        conf.confine(&mut config);
+    }
     if args.has("n") || ctx.dry_run {
         println!("{}", super::list::pretty(&config.json()));
         return Ok(ExitCode::SUCCESS);
@@ -63,7 +68,7 @@ fn try_create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
         console::connect(&c, dom, 0, DEFAULT_ESCAPE)?;
     }
     if args.has("F") {
-        return supervise::watch(dom, config);
+        return supervise::watch(dom, config, !args.has(UNMASKED));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -74,7 +79,7 @@ fn start(c: &Connections, dom: DomId, config: &DomainConfig, args: &Parsed) -> R
         console::wait_served(c, dom, 0)?;
     }
     if !args.has("e") && !args.has("F") {
-        supervise::spawn(dom, &config.name)?;
+        supervise::spawn(dom, &config.name, !args.has(UNMASKED))?;
     }
     if !args.has("p") {
         c.xc.unpause_domain(dom)?;
@@ -121,7 +126,7 @@ pub fn read_settings(
     let mut config = Cfg::default();
     if let Some(file) = files.pop() {
         if !quiet {
-            println!("Parsing config from {file}");
+            eprintln!("Parsing config from {file}");
         }
         let bytes = std::fs::read(file).or_else(|e| fail(format!("reading {file}: {e}")))?;
         config = cfg::parse(file, &String::from_utf8_lossy(&bytes), diags);

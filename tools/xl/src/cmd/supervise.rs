@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const SHORTEST_LIFE: Duration = Duration::from_secs(2);
 
 /// Starts the supervisor of a domain.
-pub fn spawn(dom: DomId, name: &str) -> Result<(), Failure> {
+pub fn spawn(dom: DomId, name: &str, masked: bool) -> Result<(), Failure> {
     let path = format!("{LOG_DIR}/xl-{}.log", name.replace('/', "_"));
     let log = std::fs::create_dir_all(LOG_DIR)
         .and_then(|()| File::options().create(true).append(true).open(&path));
@@ -37,6 +37,7 @@ pub fn spawn(dom: DomId, name: &str) -> Result<(), Failure> {
     let exe = std::env::current_exe()?;
     let child = Command::new(exe)
         .args(["supervise", &dom.0.to_string()])
+        .args((!masked).then(|| format!("--{}", super::create::UNMASKED)))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(out)
@@ -60,7 +61,7 @@ pub fn supervise(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
         return fail(format!("there is no configuration of d{id}"));
     };
     drop(c);
-    watch(DomId(id), config)
+    watch(DomId(id), config, !args.has(super::create::UNMASKED))
 }
 
 fn log(message: impl std::fmt::Display) {
@@ -72,11 +73,19 @@ fn log(message: impl std::fmt::Display) {
 }
 
 /// Watches over a domain and those that follow it, until there is nothing left to watch.
-pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failure> {
+/// `masked`: only on the CPUs that xl.conf leaves to guests.
+pub fn watch(mut dom: DomId, config: DomainConfig, masked: bool) -> Result<ExitCode, Failure> {
     log(format_args!("watching over \"{}\", {dom}", config.name));
     let xc = Xenctrl::open()?;
     let conf = xlconf::read();
-    conf.complete(&mut config);
+    let complete = |mut config: DomainConfig| {
+        conf.complete(&mut config);
+        if masked {
+            conf.confine(&mut config);
+        }
+        config
+    };
+    let mut config = complete(config);
     let mut connection: Option<Connections> = None;
     let mut started = Instant::now();
     let mut told = None;
@@ -92,7 +101,8 @@ pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failu
         if matches!(host.ended(dom), Ok(Some(Some(_)))) {
             std::thread::sleep(SHORTEST_LIFE.saturating_sub(started.elapsed()));
         }
-        let result = super::create::locked(|| Ok(host.tend(dom, &config, &mut |m| log(m))?));
+        let result =
+            super::create::locked(|| Ok(host.tend(dom, &config, &complete, &mut |m| log(m))?));
         match result {
             Ok(Outcome::Running) => {
                 let dead = host.dead_qemu(dom);
@@ -106,8 +116,7 @@ pub fn watch(mut dom: DomId, mut config: DomainConfig) -> Result<ExitCode, Failu
                 log(format_args!("\"{}\" is {next} now", config.name));
                 (dom, started) = (next, Instant::now());
                 if let Ok(Some(fresh)) = host.saved_config(dom) {
-                    config = fresh;
-                    conf.complete(&mut config);
+                    config = complete(fresh);
                 }
                 continue;
             }

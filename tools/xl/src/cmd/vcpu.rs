@@ -58,14 +58,14 @@ pub fn vcpu_set(ctx: &Ctx, args: &Parsed) -> Outcome {
 }
 
 /// Reads an affinity: `-` leaves it as it is, anything else names CPUs.
-fn affinity(word: Option<&String>, max: u32, what: &str) -> Result<Option<CpuMap>, Failure> {
+fn affinity(word: Option<&String>, nodes: &[u32], what: &str) -> Result<Option<CpuMap>, Failure> {
     let Some(word) = word.filter(|w| *w != "-") else {
         return Ok(None);
     };
     let Ok(list) = CpuList::parse(word) else {
         return Err(Failure::Message(format!("Invalid pcpu range: {word}.")));
     };
-    match list.resolve(max) {
+    match list.resolve(nodes) {
         Ok(map) => Ok(Some(map)),
         Err(e) => Err(Failure::Message(format!(
             "vcpu {what} affinity map is empty: {e}"
@@ -95,11 +95,12 @@ pub fn vcpu_pin(ctx: &Ctx, args: &Parsed) -> Outcome {
         }
     };
     let max = c.xc.physinfo()?.max_cpu_id;
-    let mut hard = affinity(args.operands.get(2), max, "hard")?;
-    let mut soft = affinity(args.operands.get(3), max, "soft")?;
+    let nodes = host.cpu_nodes(max)?;
+    let mut hard = affinity(args.operands.get(2), &nodes, "hard")?;
+    let mut soft = affinity(args.operands.get(3), &nodes, "soft")?;
     if !args.has("ignore-global-affinity-masks") {
         let conf = crate::xlconf::read();
-        conf.mask(dom, info.state.hvm, max, &mut hard, &mut soft)?;
+        conf.mask(dom, info.state.hvm, &nodes, &mut hard, &mut soft)?;
     }
     if hard.is_none() && soft.is_none() {
         return fail("neither a hard nor a soft affinity is to be set");

@@ -1,5 +1,5 @@
 //! Verbs about the host, its CPU pools and its hypervisor; verbs that are not for people.
-use super::{Command, on, val};
+use super::{Command, long, on, val};
 use crate::cmd;
 
 /// The verbs.
@@ -159,7 +159,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain>",
         help: "",
         min_args: 1,
-        flags: &[],
+        flags: &[long("ignore-global-affinity-masks", "")],
         run: cmd::supervise,
     },
 ];
