@@ -45,7 +45,8 @@ pub fn list(ctx: &Ctx, args: &Parsed) -> Outcome {
             .iter()
             .map(|d| host.json(d.domid))
             .collect::<libxl::Result<Vec<_>>>()?;
-        println!("{}", pretty(&records.into()));
+        // A blank line ends it, as libxl's list does.
+        println!("{}\n", pretty(&records.into()));
         return Ok(ExitCode::SUCCESS);
     }
     let (verbose, context) = (args.has("v"), args.has("Z"));
@@ -110,7 +111,7 @@ pub fn pretty(value: &serde_json::Value) -> String {
     }
 }
 
-/// Empty objects and lists are three lines in libxl's layout, and a blank line ends it. Only outside of strings can a
+/// Empty objects and lists are three lines in libxl's layout. Only outside of strings can a
 /// line end so.
 fn open_empty(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 256);
@@ -128,6 +129,7 @@ fn open_empty(text: &str) -> String {
         }
         out.push('\n');
     }
+    out.pop();
     out
 }
 
@@ -154,7 +156,7 @@ mod tests {
         let v = serde_json::json!({"a": {"type.pv": {}, "s": "x {}", "none": []}, "b": [1]});
         assert_eq!(
             super::pretty(&v),
-            "{\n    \"a\": {\n        \"type.pv\": {\n\n        },\n        \"s\": \"x {}\",\n        \"none\": [\n\n        ]\n    },\n    \"b\": [\n        1\n    ]\n}\n"
+            "{\n    \"a\": {\n        \"type.pv\": {\n\n        },\n        \"s\": \"x {}\",\n        \"none\": [\n\n        ]\n    },\n    \"b\": [\n        1\n    ]\n}"
         );
     }
 }
