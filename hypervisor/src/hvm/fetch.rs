@@ -1,4 +1,4 @@
-//! Lengths of intercepted instructions, on CPUs that do not tell: the bytes at rip are read through the guest's tables.
+//! Lengths of intercepted instructions. Where the CPU does not tell, the bytes at rip are read through the guest's tables.
 
 use super::memory;
 use super::{Reg, VirtualCpu};
@@ -28,6 +28,10 @@ fn prefixes(code: &[u8], long: bool) -> usize {
 
 /// Length of the instruction at rip if its bytes after prefixes satisfy `is`, which says how many they are.
 fn length(cpu: &impl VirtualCpu, is: impl Fn(&[u8]) -> Option<usize>) -> Option<u64> {
+    let told = cpu.instruction_length();
+    if told.is_some() {
+        return told;
+    }
     let mut code = [0; MAX_LEN];
     let n = at_rip(cpu, &mut code);
     let code = code.get(..n)?;

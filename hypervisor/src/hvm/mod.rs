@@ -105,6 +105,8 @@ pub trait VirtualCpu {
     fn set_task_priority(&mut self, class: u8);
     /// Translations of the guest in this CPU's TLB are no longer good.
     fn flush(&mut self);
+    /// Length in bytes of the instruction that the last exit was for, where the CPU tells it.
+    fn instruction_length(&self) -> Option<u64>;
     /// Runs until the next exit. With interrupts off.
     fn enter(&mut self) -> GuestExit;
 

@@ -193,6 +193,13 @@ impl VirtualCpu for Svm {
         self.choose_asid(crate::hvm::vcpu(v), true);
     }
     #[inline]
+    fn instruction_length(&self) -> Option<u64> {
+        super::tells_next_rip().then(|| {
+            let next = self.vmcb.get64(field::NEXT_RIP);
+            next.wrapping_sub(self.vmcb.get(field::RIP))
+        })
+    }
+    #[inline]
     fn enter(&mut self) -> GuestExit {
         self.run();
         self.keep_interrupted_event();

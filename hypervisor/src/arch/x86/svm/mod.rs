@@ -34,6 +34,7 @@ const MSR_VM_HSAVE_PA: u32 = 0xc001_0117;
 /// CPUID leaf: revision, number of ASIDs, features.
 const LEAF_SVM: u32 = 0x8000_000a;
 const NESTED_PAGING: u32 = 1 << 0;
+const NEXT_RIP_SAVED: u32 = 1 << 3;
 /// TLB_CONTROL: flush everything of all guests.
 const FLUSH_ALL: u8 = 1;
 
@@ -62,6 +63,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 /// What all CPUs share.
 struct Shared {
     asids: u32,
+    next_rip: bool,
     iopm: u64,
     msrpm: u64,
 }
@@ -93,7 +95,18 @@ fn detect() -> Option<Shared> {
     let (iopm, msrpm) = (filled(2)?, filled(1)?);
     msrs::pass_through(phys_to_virt(msrpm));
     log::info!("AMD-V with nested paging, {asids} address spaces");
-    Some(Shared { asids, iopm, msrpm })
+    Some(Shared {
+        asids,
+        next_rip: features & NEXT_RIP_SAVED != 0,
+        iopm,
+        msrpm,
+    })
+}
+
+/// Do exits say where the next instruction is?
+#[inline]
+fn tells_next_rip() -> bool {
+    shared().is_some_and(|s| s.next_rip)
 }
 
 /// `2^order` frames of ones.

@@ -25,6 +25,7 @@ pub mod field {
     pub const EVENT_INJ: usize = 0x0a8;
     pub const NESTED_CR3: usize = 0x0b0;
     pub const CLEAN: usize = 0x0c0;
+    pub const NEXT_RIP: usize = 0x0c8;
     pub const SEGMENTS: usize = 0x400;
     pub const GDTR: usize = 0x460;
     pub const IDTR: usize = 0x480;

@@ -245,6 +245,10 @@ impl VirtualCpu for Vmx {
         self.forget_translations();
     }
     #[inline]
+    fn instruction_length(&self) -> Option<u64> {
+        Some(read(Field::ExitLength))
+    }
+    #[inline]
     fn enter(&mut self) -> GuestExit {
         if !self.run() {
             return GuestExit::Failed(read(Field::InstructionError) << 32);
