@@ -16,7 +16,10 @@ const ACCESS_FETCH: u64 = 1 << 2;
 const ENTRY_ALLOWS: u64 = 7 << 3;
 const LINEAR_VALID: u64 = 1 << 7;
 const TRANSLATED: u64 = 1 << 8;
+/// Of EPT violations and of exceptions.
 const UNBLOCKED_NMI: u64 = 1 << 12;
+/// Exit reason: the machine has failed during an entry.
+const ENTRY_MACHINE_CHECK: u16 = 41;
 
 fn field(reg: Reg) -> Field {
     match reg {
@@ -60,8 +63,8 @@ impl Vmx {
             13 | 54 => GuestExit::CacheFlush,
             15 => GuestExit::Refused,
             18 => GuestExit::Hypercall,
-            // The rest of VMX, GETSEC, MWAIT, MONITOR, XSAVES, XRSTORS.
-            11 | 19..=27 | 36 | 39 | 50 | 53 | 63 | 64 => GuestExit::Undefined,
+            // The rest of VMX, GETSEC, MWAIT, MONITOR, XSAVES, XRSTORS, SEAMCALL, TDCALL.
+            11 | 19..=27 | 36 | 39 | 50 | 53 | 63 | 64 | 76 | 77 => GuestExit::Undefined,
             28 => {
                 cr::access(self, qualification);
                 // Done with.
@@ -80,6 +83,10 @@ impl Vmx {
     /// An exception or NMI. Those of the machine are given to the hypervisor's own handlers.
     fn exception(&mut self) -> GuestExit {
         let what = read(Field::ExitEvent);
+        if what & UNBLOCKED_NMI != 0 && read(Field::VectoringEvent) & event::VALID == 0 {
+            // By an IRET that has faulted.
+            change(Field::Interruptibility, blocking::NMI, true);
+        }
         match what as u8 {
             2 => {
                 // SAFETY: the handler of NMIs, which are blocked until its IRET.
@@ -87,8 +94,7 @@ impl Vmx {
                 GuestExit::NonMaskable
             }
             18 => {
-                // SAFETY: the handler of machine checks.
-                unsafe { asm!("int 18") };
+                machine_check();
                 GuestExit::NonMaskable
             }
             1 => {
@@ -98,6 +104,9 @@ impl Vmx {
                 if what >> 8 & 7 == event::PRIVILEGED {
                     // INT1 has been executed, unlike what faults.
                     self.retire(read(Field::ExitLength));
+                } else if self.in_shadow() && read(Field::GuestRflags) & FLAG_TF != 0 {
+                    // The exit does not count the step as the guest's; the entry that delivers it insists on it.
+                    change(Field::PendingDebug, SINGLE_STEP, true);
                 }
                 GuestExit::Exception(1, 0)
             }
@@ -152,6 +161,12 @@ impl Vmx {
         }
         write(Field::EntryEvent, word);
     }
+}
+
+/// The hypervisor's own answer to a machine check that has ended a run or kept one from beginning.
+fn machine_check() {
+    // SAFETY: the handler of machine checks, as the CPU would have called it in the hypervisor.
+    unsafe { asm!("int 18") };
 }
 
 fn port_access(qualification: u64) -> PortAccess {
@@ -255,6 +270,9 @@ impl VirtualCpu for Vmx {
         }
         let reason = read(Field::ExitReason);
         if reason & NOT_ENTERED != 0 {
+            if reason as u16 == ENTRY_MACHINE_CHECK {
+                machine_check();
+            }
             return GuestExit::Failed(reason);
         }
         self.keep_interrupted_event();
