@@ -11,6 +11,8 @@ matrix! {
     what_is_not_there_says_so: tools, product;
     dom0_gives_memory: tools, product;
     supervisors_carry_out_what_was_configured: tools, product;
+    scripts_get_what_xl_gives: product;
+    crashes_are_kept_and_followed: product;
 }
 
 fn vcpus_and_shares(host: Builder) -> Story {
@@ -227,5 +229,84 @@ fn supervisors_carry_out_what_was_configured(host: Builder) -> Story {
     host.dom0("xl destroy guest-1")?.ok()?;
     host.guest_speaks("guest")?;
     host.dom0("xl destroy guest; xl list")?.lacks("guest")?;
+    host.power_off()
+}
+
+fn scripts_get_what_xl_gives(host: Builder) -> Story {
+    // As Debian's xl 4.17 did, side by side on one host.
+    let mut host = Host::boot(host)?;
+    host.dom0("xl create -q /etc/xen/guest.cfg vcpus=2")?.ok()?;
+    let usage = host.dom0("xl domid 2>/dev/null")?;
+    assert_eq!(usage.status, 2);
+    usage.shows("domid <DomainName>\n\nConvert a domain name to domain id.\n")?;
+    host.dom0("xl domid 2>&1 >/dev/null")?
+        .shows("'xl domid' requires at least 1 argument.\n")?;
+    host.dom0("xl uptime nobody 2>/dev/null")?
+        .fails()?
+        .lacks("Name")?;
+    for verb in ["mem-set nobody x", "mem-max nobody x", "trigger nobody foo"] {
+        host.dom0(&format!("xl {verb} 2>&1"))?
+            .fails()?
+            .shows("nobody is an invalid domain identifier (rc=-6)")?;
+    }
+    host.dom0("xl trigger guest s3resume")?.fails()?;
+    host.dom0("xl list -l guest | tr '\\n' '|'")?
+        .shows("\"arch_arm\": {||                },|")?
+        .shows("|]||")?;
+    host.dom0(
+        "xl vcpu-pin guest 0 nodes:0 && xl vcpu-pin guest 1 node:0,^0 && xl vcpu-list guest",
+    )?
+    .ok()?
+    .shows("  all / all\n")?
+    .shows("  1 / all\n")?;
+    for empty in ["all,^nodes:0", "node:3", "^0"] {
+        host.dom0(&format!("xl vcpu-pin guest 0 {empty} 2>&1"))?
+            .fails()?
+            .shows("vcpu hard affinity map is empty")?;
+    }
+    // What xl.conf says for all guests.
+    host.dom0("printf 'vm.cpumask=\"1\"\\noutput_format=\"sxp\"\\n' > /etc/xen/xl.conf; xl create /etc/xen/guest.cfg name=\\\"b\\\" memory=96 2>&1")?
+        .ok()?
+        .shows("\"output_format\" has no effect here")?;
+    host.dom0("xl vcpu-list b 2>/dev/null; rm /etc/xen/xl.conf")?
+        .shows("  1 / all\n")?;
+    host.dom0("xl top -b -i 1 -v")?
+        .ok()?
+        .shows("VCPUs(sec): ")?;
+    host.dom0("xl shutdown -a guest")?.ok()?;
+    host.power_off()
+}
+
+fn crashes_are_kept_and_followed(host: Builder) -> Story {
+    let mut host = Host::boot(host.dom0_mem("1G,max:1G"))?;
+    host.dom0("xl create -q /etc/xen/guest.cfg on_crash=\\\"coredump-restart\\\" on_poweroff=\\\"restart\\\"")?
+        .ok()?;
+    host.guest_speaks("guest")?;
+    // What it is told to do is told on its console.
+    let say = |what: &str| {
+        format!("echo '{what}' > $(xenstore-read /local/domain/$(xl domid guest)/console/tty)")
+    };
+    host.dom0(&say("echo c > /proc/sysrq-trigger"))?.ok()?;
+    host.until("xl domid guest", "2", Duration::from_secs(60))?;
+    // The file is as long as all pages, their table and the sections' names.
+    host.dom0("wc -c < /var/lib/xen/dump/guest; rm /var/lib/xen/dump/guest")?
+        .shows("13475")?;
+    host.guest_speaks("guest")?;
+    // The supervisor outlives the xenstored that it began with.
+    host.dom0("kill -9 $(pidof xenstored); sleep 1; /usr/sbin/xenstored >/dev/null 2>&1 </dev/null; sleep 2")?;
+    host.dom0(&say("poweroff -f"))?.ok()?;
+    host.until("xl domid guest", "3", Duration::from_secs(60))?;
+    host.dom0("xl config-update guest /etc/xen/guest.cfg on_crash=\\\"coredump-destroy\\\" 2>&1")?
+        .ok()?;
+    host.guest_speaks("guest")?;
+    host.dom0(&say("echo c > /proc/sysrq-trigger"))?.ok()?;
+    host.until(
+        "xl domid guest 2>&1",
+        "does not exist",
+        Duration::from_secs(60),
+    )?;
+    host.dom0("ls /var/lib/xen/dump; cat /var/log/xen/xl-guest.log")?
+        .shows("guest\n")?
+        .shows("action is coredump-destroy")?;
     host.power_off()
 }

@@ -236,7 +236,7 @@ fn headers(sizes: [u64; 7], entry: [u64; 7], names: &[u8]) -> (Vec<u8>, [u64; 7]
         offsets[i] = at;
         at += sizes[i];
     }
-    let mut out = b"\x7fELF\x02\x01\x01".to_vec();
+    let mut out = b"\x7fELF\x02\x01\x01\x00\x01".to_vec();
     out.resize(16, 0);
     // A core file for x86-64, with section headers only; the names are section 1.
     for half in [4u16, 62] {

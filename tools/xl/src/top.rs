@@ -21,6 +21,69 @@ pub struct Sample {
     pub vbds: u32,
     /// Requests refused for want of memory, reads, writes, sectors read, sectors written.
     pub vbd: [u64; 5],
+    /// CPU time of each vcpu, by number.
+    pub vcpu_ns: Vec<(u32, u64)>,
+    /// Its network cards, by number.
+    pub net_list: Vec<(u32, Net)>,
+    /// Its disks, by number, each with counts as in `vbd`.
+    pub vbd_list: Vec<(u32, [u64; 5])>,
+}
+
+/// A network card, counted from the guest's side: bytes, packets, errors, drops.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Net {
+    pub rx: [u64; 4],
+    pub tx: [u64; 4],
+}
+
+/// What is shown below a domain's line.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Details {
+    pub vcpus: bool,
+    pub networks: bool,
+    pub vbds: bool,
+}
+
+/// The lines below a domain's, as xentop prints them.
+pub fn details(s: &Sample, show: Details) -> Vec<String> {
+    let mut lines = Vec::new();
+    if show.vcpus {
+        for (i, four) in s.vcpu_ns.chunks(5).enumerate() {
+            let head = if i == 0 {
+                "VCPUs(sec): "
+            } else {
+                "            "
+            };
+            let one = |(n, ns): &(u32, u64)| format!(" {n:>3}: {:>10}s", ns / 1_000_000_000);
+            lines.push(four.iter().map(one).fold(head.to_string(), |l, v| l + &v));
+        }
+    }
+    if show.networks {
+        for (n, net) in &s.net_list {
+            let side = |c: &[u64; 4]| {
+                format!(
+                    "{:>8}bytes {:>8}pkts {:>8}err {:>8}drop",
+                    c[0], c[1], c[2], c[3]
+                )
+            };
+            lines.push(format!(
+                "Net{n} RX: {}  TX: {}",
+                side(&net.rx),
+                side(&net.tx)
+            ));
+        }
+    }
+    if show.vbds {
+        for (n, [oo, rd, wr, rs, ws]) in &s.vbd_list {
+            lines.push(format!(
+                "VBD BlkBack {n:>5} [{:>2x}:{:>2x}]  OO: {oo:>8}   RD: {rd:>8}   WR: {wr:>8}  RSECT: {rs:>10}  WSECT: {ws:>10}",
+                n >> 8, n & 0xff
+            ));
+        }
+    }
+    lines
 }
 
 impl Sample {

@@ -2,7 +2,9 @@
 use super::list::name_of;
 use crate::ctx::{Connections, Ctx, Failure, fail};
 use crate::opts::Parsed;
-use crate::top::{Column, HEADER, Row, Sample, line, next_column, rows, sort, title};
+use crate::top::{
+    Column, Details, HEADER, Net, Row, Sample, details, line, next_column, rows, sort, title,
+};
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::style::{Attribute, Print, SetAttribute};
 use crossterm::terminal::{self, ClearType};
@@ -11,6 +13,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use xen_abi::VcpuId;
 
 type Outcome = Result<ExitCode, Failure>;
 
@@ -41,17 +44,28 @@ fn owner(name: &str, kind: &str, end: char) -> Option<u16> {
     name.strip_prefix(kind)?.split(end).next()?.parse().ok()
 }
 
+/// The number that a device's name ends with.
+fn last_number(name: &str) -> u32 {
+    let digits = name.rsplit(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|d| d.parse().ok()).unwrap_or(0)
+}
+
 fn add_devices(samples: &mut [Sample]) {
     let net = "/sys/class/net";
     for name in names(net) {
         let of = owner(&name, "vif", '.').and_then(|id| samples.iter_mut().find(|s| s.domid == id));
         if let Some(s) = of {
-            let count =
-                |what: &str| number(&Path::new(net).join(&name).join("statistics").join(what));
-            s.nets += 1;
+            let dir = Path::new(net).join(&name).join("statistics");
+            let count = |side: &str| {
+                ["bytes", "packets", "errors", "dropped"]
+                    .map(|what| number(&dir.join(format!("{side}_{what}"))))
+            };
             // What dom0 receives, the guest has sent.
-            s.net_tx += count("rx_bytes");
-            s.net_rx += count("tx_bytes");
+            let (tx, rx) = (count("rx"), count("tx"));
+            s.nets += 1;
+            s.net_tx += tx[0];
+            s.net_rx += rx[0];
+            s.net_list.push((last_number(&name), Net { rx, tx }));
         }
     }
     let bus = "/sys/bus/xen-backend/devices";
@@ -59,25 +73,33 @@ fn add_devices(samples: &mut [Sample]) {
         let of =
             owner(&name, "vbd-", '-').and_then(|id| samples.iter_mut().find(|s| s.domid == id));
         if let Some(s) = of {
+            let counts = ["oo_req", "rd_req", "wr_req", "rd_sect", "wr_sect"]
+                .map(|what| number(&Path::new(bus).join(&name).join("statistics").join(what)));
             s.vbds += 1;
-            for (sum, what) in s
-                .vbd
-                .iter_mut()
-                .zip(["oo_req", "rd_req", "wr_req", "rd_sect", "wr_sect"])
-            {
-                *sum += number(&Path::new(bus).join(&name).join("statistics").join(what));
-            }
+            s.vbd.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
+            s.vbd_list.push((last_number(&name), counts));
         }
     }
 }
 
-fn look(c: &Connections) -> Result<Look, Failure> {
+fn look(c: &Connections, show: Details) -> Result<Look, Failure> {
     let host = c.host();
     let mut samples = Vec::new();
     for d in c.xc.domains()? {
-        samples.push(Sample::of(name_of(&host, d.domid)?, &d));
+        let mut s = Sample::of(name_of(&host, d.domid)?, &d);
+        let vcpus = 0..d.max_vcpu_id.map_or(0, |m| m + 1);
+        // One that was never made is not shown.
+        s.vcpu_ns = vcpus
+            .filter(|_| show.vcpus)
+            .filter_map(|v| Some((v, c.xc.vcpu_info(d.domid, VcpuId(v)).ok()?.cpu_time)))
+            .collect();
+        samples.push(s);
     }
     add_devices(&mut samples);
+    for s in &mut samples {
+        s.net_list.sort_by_key(|n| n.0);
+        s.vbd_list.sort_by_key(|n| n.0);
+    }
     Ok(Look {
         at: Instant::now(),
         samples,
@@ -90,6 +112,8 @@ struct View {
     sort: Column,
     reverse: bool,
     full: bool,
+    repeat: bool,
+    show: Details,
 }
 
 fn table(
@@ -109,7 +133,7 @@ fn table(
             .filter(|s| s.state.contains(letter))
             .count()
     };
-    let lines = vec![
+    let mut lines = vec![
         format!(
             "{} domains: {} running, {} blocked, {} paused, {} crashed, {} dying, {} shutdown",
             all.len(),
@@ -129,8 +153,14 @@ fn table(
         ),
         HEADER.to_string(),
     ];
-    let body = all.iter().map(|r| line(r, total, view.full));
-    Ok((lines.into_iter().chain(body).collect(), now))
+    for (i, r) in all.iter().enumerate() {
+        if view.repeat && i > 0 {
+            lines.push(HEADER.to_string());
+        }
+        lines.push(line(r, total, view.full));
+        lines.extend(details(&r.now, view.show));
+    }
+    Ok((lines, now))
 }
 
 fn positive(args: &Parsed, name: &str) -> Result<Option<f64>, Failure> {
@@ -155,6 +185,12 @@ pub fn top(ctx: &Ctx, args: &Parsed) -> Outcome {
         sort: Column::Cpu,
         reverse: false,
         full: args.has("f"),
+        repeat: args.has("r"),
+        show: Details {
+            vcpus: args.has("v"),
+            networks: args.has("n"),
+            vbds: args.has("x"),
+        },
     };
     let rounds = positive(args, "i")?.map(|n| n as u64);
     if args.has("b") {
@@ -182,7 +218,7 @@ pub fn top(ctx: &Ctx, args: &Parsed) -> Outcome {
 }
 
 fn batch(c: &Connections, view: &View, rounds: u64) -> Outcome {
-    let mut before = look(c)?;
+    let mut before = look(c, view.show)?;
     let by_id = View {
         sort: Column::Name,
         delay: view.delay,
@@ -192,7 +228,7 @@ fn batch(c: &Connections, view: &View, rounds: u64) -> Outcome {
         if n > 0 {
             std::thread::sleep(by_id.delay);
         }
-        let (lines, now) = table(c, &before, look(c)?, &by_id)?;
+        let (lines, now) = table(c, &before, look(c, view.show)?, &by_id)?;
         before = now;
         let mut out = std::io::stdout().lock();
         // A reader that has seen enough is no failure.
@@ -205,9 +241,9 @@ fn batch(c: &Connections, view: &View, rounds: u64) -> Outcome {
 }
 
 fn live(c: &Connections, mut view: View, rounds: u64) -> Outcome {
-    let mut before = look(c)?;
+    let mut before = look(c, view.show)?;
     for _ in 0..rounds {
-        let (lines, now) = table(c, &before, look(c)?, &view)?;
+        let (lines, now) = table(c, &before, look(c, view.show)?, &view)?;
         draw(&lines, &view)?;
         let earlier = std::mem::replace(&mut before, now);
         let end = Instant::now() + view.delay;
@@ -226,9 +262,10 @@ fn live(c: &Connections, mut view: View, rounds: u64) -> Outcome {
                 Event::Resize(..) => {}
                 _ => continue,
             }
+            // What a key asks for may not have been looked at.
             let same = Look {
                 at: before.at,
-                samples: before.samples.clone(),
+                ..look(c, view.show)?
             };
             draw(&table(c, &earlier, same, &view)?.0, &view)?;
         }
@@ -242,11 +279,14 @@ fn pressed(view: &mut View, key: KeyCode) -> bool {
         KeyCode::Char('q' | 'Q') | KeyCode::Esc => return false,
         KeyCode::Char('s' | 'S') | KeyCode::Right => view.sort = next_column(view.sort, false),
         KeyCode::Left => view.sort = next_column(view.sort, true),
-        KeyCode::Char('r' | 'R') => view.reverse = !view.reverse,
+        KeyCode::Char('i' | 'I') => view.reverse = !view.reverse,
+        KeyCode::Char('r' | 'R') => view.repeat = !view.repeat,
+        KeyCode::Char('v' | 'V') => view.show.vcpus = !view.show.vcpus,
+        KeyCode::Char('n' | 'N') => view.show.networks = !view.show.networks,
+        KeyCode::Char('b' | 'B') => view.show.vbds = !view.show.vbds,
         KeyCode::Char('f') => view.full = !view.full,
         KeyCode::Char('c') => view.sort = Column::Cpu,
         KeyCode::Char('m') => view.sort = Column::Mem,
-        KeyCode::Char('n') => view.sort = Column::Name,
         KeyCode::Char('+') => view.delay = (view.delay * 2).min(Duration::from_secs(60)),
         KeyCode::Char('-') => view.delay = (view.delay / 2).max(Duration::from_millis(250)),
         _ => {}
@@ -259,17 +299,17 @@ fn draw(lines: &[String], view: &View) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     queue!(out, cursor::MoveTo(0, 0))?;
     let (order, wait) = (
-        if view.reverse { ", reversed" } else { "" },
+        if view.reverse { " inverted" } else { "" },
         view.delay.as_secs_f32(),
     );
     let keys = format!(
-        "sorted by {}{order}, every {wait}s   q quit  s/arrows sort by  r reverse  c cpu  m memory  n name  f full names  +/- delay",
+        "by {}{order}, every {wait}s  Quit Sort arrows Cpu Mem Invert Vcpus Networks Blockdevs Repeat-header Full-names +/-",
         title(view.sort)
     );
     let room = usize::from(height).saturating_sub(1);
     for (i, l) in lines.iter().take(room).enumerate() {
         let text: String = l.chars().take(usize::from(width)).collect();
-        let attribute = if i == 2 {
+        let attribute = if l == HEADER && i > 1 {
             Attribute::Reverse
         } else {
             Attribute::Reset

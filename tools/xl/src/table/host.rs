@@ -114,7 +114,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "top",
-        args: "[-b] [-d SECONDS] [-i ROUNDS]",
+        args: "[-bnvxrf] [-d SECONDS] [-i ROUNDS]",
         help: "Monitor a host and the domains in real time",
         min_args: 0,
         flags: &[
@@ -126,6 +126,10 @@ pub const COMMANDS: &[Command] = &[
                 "Time between two looks; 3 if absent.",
             ),
             val('i', Some("iterations"), "ROUNDS", "Looks before it ends."),
+            on('n', "networks", "Show each network card."),
+            on('v', "vcpus", "Show each vcpu."),
+            on('x', "vbds", "Show each block device."),
+            on('r', "repeat-header", "Print the header before each domain."),
             on('f', "full-name", "Do not shorten the domains' names."),
         ],
         run: cmd::top,
