@@ -56,7 +56,7 @@ pub fn details(s: &Sample, show: Details) -> Vec<String> {
             } else {
                 "            "
             };
-            let one = |(n, ns): &(u32, u64)| format!(" {n:>3}: {:>10}s", ns / 1_000_000_000);
+            let one = |(n, ns): &(u32, u64)| format!(" {n:>2}: {:>10}s", ns / 1_000_000_000);
             lines.push(four.iter().map(one).fold(head.to_string(), |l, v| l + &v));
         }
     }
@@ -78,7 +78,7 @@ pub fn details(s: &Sample, show: Details) -> Vec<String> {
     if show.vbds {
         for (n, [oo, rd, wr, rs, ws]) in &s.vbd_list {
             lines.push(format!(
-                "VBD BlkBack {n:>5} [{:>2x}:{:>2x}]  OO: {oo:>8}   RD: {rd:>8}   WR: {wr:>8}  RSECT: {rs:>10}  WSECT: {ws:>10}",
+                "VBD BlkBack {n:>5} [{:>2x}:{:>2x}]  OO: {oo:>8}   RD: {rd:>8}   WR: {wr:>8}   RSECT: {rs:>10}   WSECT: {ws:>10}",
                 n >> 8, n & 0xff
             ));
         }
@@ -278,6 +278,28 @@ mod tests {
         assert_eq!(rows[0].now.name, "Domain-0");
         assert_eq!(next_column(Column::VbdWrites, false), Column::Name);
         assert_eq!(next_column(Column::Name, true), Column::VbdWrites);
+    }
+
+    #[test]
+    fn details_are_laid_out_as_xentop_does() {
+        let s = Sample {
+            vcpu_ns: vec![(0, 24_000_000_000), (1, 34_000_000_000)],
+            vbd_list: vec![(51_712, [0; 5])],
+            ..Sample::default()
+        };
+        let show = Details {
+            vcpus: true,
+            networks: true,
+            vbds: true,
+        };
+        assert_eq!(
+            details(&s, show),
+            [
+                "VCPUs(sec):   0:         24s  1:         34s",
+                "VBD BlkBack 51712 [ca: 0]  OO:        0   RD:        0   WR:        0   RSECT:          0   WSECT:          0",
+            ]
+        );
+        assert!(details(&s, Details::default()).is_empty());
     }
 
     #[test]

@@ -26,6 +26,14 @@ struct Look {
     samples: Vec<Sample>,
 }
 
+impl Look {
+    /// Before the first: nothing is known to have been used since.
+    fn none() -> Look {
+        let (at, samples) = (Instant::now(), Vec::new());
+        Look { at, samples }
+    }
+}
+
 fn number(path: &Path) -> u64 {
     let text = std::fs::read_to_string(path).ok();
     text.and_then(|t| t.trim().parse().ok()).unwrap_or(0)
@@ -218,7 +226,7 @@ pub fn top(ctx: &Ctx, args: &Parsed) -> Outcome {
 }
 
 fn batch(c: &Connections, view: &View, rounds: u64) -> Outcome {
-    let mut before = look(c, view.show)?;
+    let mut before = Look::none();
     let by_id = View {
         sort: Column::Name,
         delay: view.delay,
@@ -241,7 +249,7 @@ fn batch(c: &Connections, view: &View, rounds: u64) -> Outcome {
 }
 
 fn live(c: &Connections, mut view: View, rounds: u64) -> Outcome {
-    let mut before = look(c, view.show)?;
+    let mut before = Look::none();
     for _ in 0..rounds {
         let (lines, now) = table(c, &before, look(c, view.show)?, &view)?;
         draw(&lines, &view)?;
