@@ -303,7 +303,11 @@ fn pressed(view: &mut View, key: KeyCode) -> bool {
 }
 
 fn draw(lines: &[String], view: &View) -> Result<(), Failure> {
-    let (width, height) = terminal::size()?;
+    // A terminal that does not know its size is an old one.
+    let (width, height) = match terminal::size()? {
+        (0, _) | (_, 0) => (80, 24),
+        size => size,
+    };
     let mut out = std::io::stdout().lock();
     queue!(out, cursor::MoveTo(0, 0))?;
     let (order, wait) = (
