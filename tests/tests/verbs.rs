@@ -12,7 +12,6 @@ matrix! {
     dom0_gives_memory: tools, product;
     supervisors_carry_out_what_was_configured: tools, product;
     scripts_get_what_xl_gives: product;
-    crashes_are_kept_and_followed: product;
 }
 
 fn vcpus_and_shares(host: Builder) -> Story {
@@ -274,30 +273,5 @@ fn scripts_get_what_xl_gives(host: Builder) -> Story {
         .ok()?
         .shows("VCPUs(sec): ")?;
     host.dom0("xl shutdown -a guest")?.ok()?;
-    host.power_off()
-}
-
-fn crashes_are_kept_and_followed(host: Builder) -> Story {
-    let mut host = Host::boot(host.dom0_mem("1G,max:1G"))?;
-    host.dom0("xl create -q /etc/xen/guest.cfg on_crash=\\\"coredump-restart\\\" on_poweroff=\\\"restart\\\"")?
-        .ok()?;
-    host.guest_speaks("guest")?;
-    // What it is told to do is told on its console.
-    let say = |what: &str| {
-        format!("echo '{what}' > $(xenstore-read /local/domain/$(xl domid guest)/console/tty)")
-    };
-    host.dom0(&say("echo c > /proc/sysrq-trigger"))?.ok()?;
-    host.until("xl domid guest", "2", Duration::from_secs(60))?;
-    // The file is as long as all pages, their table and the sections' names.
-    host.dom0("wc -c < /var/lib/xen/dump/guest; rm /var/lib/xen/dump/guest")?
-        .shows("13475")?;
-    host.guest_speaks("guest")?;
-    // The supervisor outlives the xenstored that it began with.
-    host.dom0("kill -9 $(pidof xenstored); sleep 1; /usr/sbin/xenstored >/dev/null 2>&1 </dev/null; sleep 2")?;
-    host.dom0(&say("poweroff -f"))?.ok()?;
-    host.until("xl domid guest", "3", Duration::from_secs(60))?;
-    host.dom0("cat /var/log/xen/xl-guest.log")?
-        .shows("action is coredump-restart")?
-        .shows("action is restart")?;
     host.power_off()
 }
