@@ -129,9 +129,10 @@ fn an_installed_xen_is_replaced() -> Story {
     host.dom0("mkdir -p /etc/xen/auto; ln -s /etc/xen/guest.cfg /etc/xen/auto/; systemctl restart xendomains")?
         .ok()?;
     host.guest_speaks("guest")?;
+    // Which shuts the guest down.
     host.dom0_within(
         "DEBIAN_FRONTEND=noninteractive apt-get purge -y corten",
-        MINUTES,
+        MINUTES * 2,
     )?
     .ok()?;
     host.dom0_within(XEN, MINUTES)?.ok()?;
