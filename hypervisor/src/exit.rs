@@ -4,7 +4,7 @@
 use crate::arch::x86::cpu::features;
 use crate::arch::x86::pv::{self, context, ports};
 use crate::host::HOST;
-use crate::hvm::{self, Event, Reg, VirtualCpu, cpuid, events, fetch, mmio, msr};
+use crate::hvm::{self, Event, Reg, VirtualCpu, cpuid, emulate, events, fetch, mmio, msr};
 use domain::hvm_vcpu::Seg;
 use domain::{Domain, HvmVcpu, Vcpu};
 use hypercall::Stop;
@@ -104,7 +104,7 @@ pub fn answer<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu,
         GuestExit::ReadMsr => read_msr(cpu, v, hvm),
         GuestExit::WriteMsr => write_msr(cpu, dom, v, hvm),
         GuestExit::Xsetbv => xsetbv(cpu, hvm),
-        GuestExit::Port(access) => port(cpu, access),
+        GuestExit::Port(access) => port(cpu, dom, v, hvm, access),
         GuestExit::CacheFlush => {
             if cpu.cpl() != 0 {
                 return cpu.inject(hvm::GP);
@@ -255,11 +255,13 @@ fn xsetbv<C: VirtualCpu>(cpu: &mut C, hvm: &HvmVcpu) {
 }
 
 /// dom0 reaches the machine's ports. For others there is nothing behind any: reads give ones, writes go nowhere.
-fn port<C: VirtualCpu>(cpu: &mut C, access: PortAccess) {
+fn port<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, access: PortAccess) {
     let longest = x86emu::MAX_LEN as u64;
     if access.string || access.length == 0 || access.length > longest {
-        // String I/O to ports that are not there.
-        return cpu.inject(hvm::GP);
+        if !emulate::run(cpu, dom, v, hvm) {
+            cpu.inject(hvm::GP);
+        }
+        return;
     }
     let regs = &mut pv::info().regs;
     let mask = match access.size {

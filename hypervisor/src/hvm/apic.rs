@@ -1,11 +1,12 @@
 //! The local APICs of a hardware guest's vcpus: register accesses ([`effect`]) and messages between them ([`send`]).
 
+use super::VirtualCpu;
 use super::events::now;
 use crate::host::HOST;
 use crate::timers;
 use core::sync::atomic::Ordering;
 use domain::{Domain, Host, HvmVcpu, PF_DOWN, Vcpu};
-use vdev::vlapic::{Action, Effect, Ipi};
+use vdev::vlapic::{Action, Effect, Ipi, Lapic};
 
 /// Does what a register write asks for. The lock of the writer's APIC is free.
 pub fn effect(dom: &Domain, v: &Vcpu, effect: Effect) {
@@ -73,4 +74,26 @@ pub fn read(hvm: &HvmVcpu, offset: u16, size: u8) -> u32 {
 pub fn write(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, offset: u16, size: u8, value: u32) {
     let what = hvm.lapic.lock().mmio_write(offset, size, value, now());
     effect(dom, v, what);
+}
+
+/// CR8, which the guest changes without an exit, is the APIC's task priority: before the APIC is used.
+#[inline]
+pub fn take_priority<C: VirtualCpu>(cpu: &C, hvm: &HvmVcpu) {
+    follow_cr8(&mut hvm.lapic.lock(), cpu);
+}
+
+/// The same with the lock held.
+#[inline]
+pub fn follow_cr8<C: VirtualCpu>(lapic: &mut Lapic, cpu: &C) {
+    if lapic.cr8() != cpu.task_priority() {
+        lapic.set_cr8(cpu.task_priority());
+    }
+}
+
+/// And the other way round: after it was used.
+pub fn give_priority<C: VirtualCpu>(cpu: &mut C, hvm: &HvmVcpu) {
+    let class = hvm.lapic.lock().cr8();
+    if class != cpu.task_priority() {
+        cpu.set_task_priority(class);
+    }
 }

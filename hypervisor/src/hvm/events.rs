@@ -3,7 +3,7 @@
 //! Event channels come by a vector of their own that needs no end-of-interrupt (`HVM_PARAM_CALLBACK_IRQ`), or through the
 //! local APIC (`HVMOP_set_evtchn_upcall_vector`): see `domain::events`.
 
-use super::{Event, Reg, VirtualCpu, p2m};
+use super::{Event, Reg, VirtualCpu, apic, p2m};
 use crate::arch::x86::pv::info;
 use crate::host::HOST;
 use crate::{schedule, time};
@@ -50,9 +50,7 @@ pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu
         }
     }
     let mut lapic = hvm.lapic.lock();
-    if lapic.cr8() != cpu.task_priority() {
-        lapic.set_cr8(cpu.task_priority());
-    }
+    apic::follow_cr8(&mut lapic, cpu);
     let upcall = upcall_vector(dom);
     let Some(vector) = upcall.or_else(|| lapic.pending()) else {
         return;

@@ -4,7 +4,7 @@ use super::{p2m, vendor};
 use crate::arch::x86::pv;
 use crate::host::HOST;
 use core::sync::atomic::Ordering;
-use domain::{Domain, Fault, GuestPaging, Host};
+use domain::{Domain, Fault, GuestPaging, GuestTables, GuestUse, Host};
 use xen_abi::Mfn;
 
 /// Reads an entry of a guest's page table.
@@ -14,6 +14,62 @@ fn entry(dom: &Domain, gpa: u64, bytes: u32) -> Option<u64> {
         8 => Some(HOST.shared_u64(mfn, offset)?.load(Ordering::Acquire)),
         _ => Some(HOST.shared_u32(mfn, offset)?.load(Ordering::Acquire).into()),
     })?
+}
+
+/// A guest's tables, which learn that they were used.
+struct Tables<'a>(&'a Domain);
+
+impl GuestTables for Tables<'_> {
+    fn read(&mut self, at: u64, bytes: u32) -> Option<u64> {
+        entry(self.0, at, bytes)
+    }
+    fn set(&mut self, at: u64, bytes: u32, bits: u64) {
+        // Its own business if the tables have changed since.
+        if entry(self.0, at, bytes).is_some_and(|e| e & bits == bits) {
+            return;
+        }
+        let offset = at as usize & 0xfff;
+        p2m::with_frame(self.0, at >> 12, true, |mfn| match bytes {
+            8 => {
+                if let Some(word) = HOST.shared_u64(mfn, offset) {
+                    word.fetch_or(bits, Ordering::SeqCst);
+                }
+            }
+            _ => {
+                if let Some(word) = HOST.shared_u32(mfn, offset) {
+                    word.fetch_or(bits as u32, Ordering::SeqCst);
+                }
+            }
+        });
+    }
+}
+
+/// The guest-physical address of `gva`, as the CPU would find it; or the error code of the page fault.
+pub fn translate(dom: &Domain, paging: &GuestPaging, gva: u64, what: GuestUse) -> Result<u64, u32> {
+    paging.translate(gva, what, Tables(dom))
+}
+
+/// Is there memory at a guest-physical address?
+pub fn is_mapped(dom: &Domain, gpa: u64) -> bool {
+    p2m::with_frame(dom, gpa >> 12, false, drop).is_some()
+}
+
+/// Reads within a page of guest-physical memory; `false`: there is none.
+pub fn read_physical(dom: &Domain, gpa: u64, part: &mut [u8]) -> bool {
+    let offset = gpa as usize & 0xfff;
+    p2m::with_frame(dom, gpa >> 12, false, |mfn| {
+        HOST.read_frame(mfn, offset, part).is_ok()
+    })
+    .unwrap_or(false)
+}
+
+/// Writes within a page of guest-physical memory; `false`: there is none that may be written.
+pub fn write_physical(dom: &Domain, gpa: u64, part: &[u8]) -> bool {
+    let offset = gpa as usize & 0xfff;
+    p2m::with_frame(dom, gpa >> 12, true, |mfn| {
+        HOST.write_frame(mfn, offset, part).is_ok()
+    })
+    .unwrap_or(false)
 }
 
 /// Calls `f` with the frame behind `gva`.

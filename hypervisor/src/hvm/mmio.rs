@@ -1,6 +1,6 @@
 //! Accesses to guest-physical addresses that nested paging does not map: the local APIC's page, or nothing.
 
-use super::{VirtualCpu, apic, fetch, ioapic, p2m};
+use super::{VirtualCpu, apic, emulate, fetch, ioapic, p2m};
 use crate::arch::x86::pv;
 use crate::arch::x86::pv::emulate::Regs;
 use crate::exit::Access;
@@ -23,17 +23,27 @@ pub fn access<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu,
         log_address(dom, v, &access);
         return hvm::crash(cpu, "no memory there");
     }
+    apic::take_priority(cpu, hvm);
+    let done =
+        cpu.long_mode() && simple(cpu, dom, v, hvm, &access) || emulate::run(cpu, dom, v, hvm);
+    apic::give_priority(cpu, hvm);
+    if !done {
+        log_address(dom, v, &access);
+        cpu.inject(hvm::GP);
+    }
+}
+
+/// What nearly every access is: a move, in 64-bit code. `false`: it is something else, and nothing has happened.
+fn simple<C: VirtualCpu>(
+    cpu: &mut C,
+    dom: &Domain,
+    v: &Vcpu,
+    hvm: &HvmVcpu,
+    access: &Access,
+) -> bool {
     let mut code = [0; MAX_LEN];
     let n = fetch::at_rip(cpu, &mut code);
     let code = code.get(..n).unwrap_or(&[]);
-    if n == 0 {
-        // Its code has gone meanwhile: it finds out by itself.
-        return;
-    }
-    if !cpu.long_mode() {
-        log_address(dom, v, &access);
-        return cpu.inject(hvm::GP);
-    }
     let regs = &mut pv::info().regs;
     regs.rip = cpu.reg(Reg::Rip);
     regs.rsp = cpu.reg(Reg::Rsp);
@@ -43,14 +53,44 @@ pub fn access<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu,
         false => read(dom, hvm, access.gpa, code),
     };
     if !done {
-        log_address(dom, v, &access);
-        return cpu.inject(hvm::GP);
+        return false;
     }
     let regs = &pv::info().regs;
     let length = regs.rip.wrapping_sub(cpu.reg(Reg::Rip));
     cpu.set_reg(Reg::Rsp, regs.rsp);
     cpu.set_reg(Reg::Rflags, regs.rflags);
     cpu.retire(length);
+    true
+}
+
+/// Reads a device's registers: a word at a time, ones where there is nothing.
+pub fn device_read(dom: &Domain, hvm: &HvmVcpu, gpa: u64, bytes: &mut [u8]) {
+    for (at, part) in (gpa..).step_by(4).zip(bytes.chunks_mut(4)) {
+        let size = part.len() as u8;
+        let value = match register(at) {
+            Some(offset) => apic::read(hvm, offset, size),
+            None => ioapic::read(dom, at, size).unwrap_or(!0),
+        };
+        for (byte, value) in part.iter_mut().zip(value.to_le_bytes()) {
+            *byte = value;
+        }
+    }
+}
+
+/// Writes a device's registers: a word at a time, into the void where there is nothing.
+pub fn device_write(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, gpa: u64, bytes: &[u8]) {
+    for (at, part) in (gpa..).step_by(4).zip(bytes.chunks(4)) {
+        let size = part.len() as u8;
+        let mut word = [0; 4];
+        for (byte, value) in word.iter_mut().zip(part) {
+            *byte = *value;
+        }
+        let value = u32::from_le_bytes(word);
+        match register(at) {
+            Some(offset) => apic::write(dom, v, hvm, offset, size, value),
+            None => drop(ioapic::write(dom, at, size, value)),
+        }
+    }
 }
 
 fn log_address(dom: &Domain, v: &Vcpu, access: &Access) {

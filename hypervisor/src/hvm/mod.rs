@@ -7,6 +7,7 @@
 
 pub mod apic;
 pub mod cpuid;
+pub mod emulate;
 pub mod events;
 pub mod fetch;
 pub mod ioapic;

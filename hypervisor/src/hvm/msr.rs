@@ -45,7 +45,10 @@ pub fn read<C: VirtualCpu>(cpu: &mut C, _v: &Vcpu, hvm: &HvmVcpu, msr: u32) -> O
     Some(match msr {
         TSC => now().tsc,
         APIC_BASE => hvm.lapic.lock().base(),
-        0x800..=0x8ff => return hvm.lapic.lock().msr_read(msr, now()).ok(),
+        0x800..=0x8ff => {
+            apic::take_priority(cpu, hvm);
+            return hvm.lapic.lock().msr_read(msr, now()).ok();
+        }
         TSC_DEADLINE => hvm.lapic.lock().tsc_deadline(),
         EFER => cpu.reg(Reg::Efer) & EFER_KNOWN,
         PAT => cpu.reg(Reg::Pat),
@@ -82,9 +85,9 @@ pub fn write<C: VirtualCpu>(
             timers::changed(v);
         }
         0x800..=0x8ff => {
+            apic::take_priority(cpu, hvm);
             let what = hvm.lapic.lock().msr_write(msr, value, now()).ok()?;
-            let priority = hvm.lapic.lock().cr8();
-            cpu.set_task_priority(priority);
+            apic::give_priority(cpu, hvm);
             apic::effect(dom, v, what);
         }
         TSC_DEADLINE => {

@@ -38,7 +38,7 @@ pub use events::{
     DomEvents, announce_pending, deliver, end_poll, interrupt_waits, notify_port, send_global_virq,
     send_pirq, send_vcpu_virq,
 };
-pub use guest_walk::Paging as GuestPaging;
+pub use guest_walk::{Paging as GuestPaging, Tables as GuestTables, Use as GuestUse};
 pub use host::{
     CpuMask, EfiInfo, EfiRegion, Fault, Host, HostInfo, IrqControl, MsiSource, SegmentBase,
 };

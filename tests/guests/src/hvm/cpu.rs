@@ -20,6 +20,8 @@ const TIMER_VECTOR: u32 = 0x40;
 const PATIENCE: u32 = 2_000_000;
 
 const CODE: u64 = 0x8;
+/// 32-bit code.
+pub const CODE32: u8 = 0x18;
 const USER_DATA: u64 = 0x20 | 3;
 const USER_CODE: u64 = 0x28 | 3;
 const TASK: u16 = 0x30;

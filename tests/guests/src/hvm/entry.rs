@@ -19,7 +19,7 @@ global_asm!(
     "  .balign 8",
     // Null; 8: 64-bit code; 0x10: data; 0x18: nothing; 0x20: user data; 0x28: user 64-bit code; 0x30: task.
     ".globl hvm_gdt",
-    "hvm_gdt: .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0, 0x00cff3000000ffff, 0x00affb000000ffff, 0, 0",
+    "hvm_gdt: .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff, 0x00cff3000000ffff, 0x00affb000000ffff, 0, 0",
     "pvh_gdt_ptr: .word 63",
     "  .long hvm_gdt - {base}",
     ".text",
