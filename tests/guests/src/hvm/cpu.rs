@@ -18,6 +18,8 @@ const APIC_ON: u32 = 0x1ff;
 const TIMER_VECTOR: u32 = 0x40;
 /// How long made-up code may run, in ticks of the APIC's clock.
 const PATIENCE: u32 = 2_000_000;
+/// How long code may that comes to its end by itself, on any machine.
+const ALL_THE_TIME: u32 = 1_000_000_000;
 
 const CODE: u64 = 0x8;
 /// 32-bit code.
@@ -81,12 +83,12 @@ fn apic_write(register: u64, value: u32) {
 }
 
 /// Sets the clock that ends the next probe.
-fn wind() {
+fn wind(ticks: u32) {
     apic_write(APIC_EOI, 0);
     apic_write(APIC_SVR, APIC_ON);
     apic_write(APIC_DIVIDE, 0xb);
     apic_write(APIC_TIMER, TIMER_VECTOR);
-    apic_write(APIC_TIMER_COUNT, PATIENCE);
+    apic_write(APIC_TIMER_COUNT, ticks);
 }
 
 /// Stops it.
@@ -121,6 +123,15 @@ extern "C" fn in_user(at: u64) {
 
 /// Runs `bytes`; whether it faulted, or was ended by the clock.
 pub fn run(bytes: &[u8], registers: [u64; 4], user: bool) -> bool {
+    run_within(bytes, registers, user, PATIENCE)
+}
+
+/// As [`run`], for code that comes to its end.
+pub fn run_to_its_end(bytes: &[u8], registers: [u64; 4]) -> bool {
+    run_within(bytes, registers, false, ALL_THE_TIME)
+}
+
+fn run_within(bytes: &[u8], registers: [u64; 4], user: bool, ticks: u32) -> bool {
     // A fault, lest it run into what was there before; from user mode there is no other way back.
     let end = if user { [0xcd, 0x81] } else { [0xc3, 0xcc] };
     for (i, byte) in bytes.iter().chain(&end).enumerate() {
@@ -130,7 +141,7 @@ pub fn run(bytes: &[u8], registers: [u64; 4], user: bool) -> bool {
     for (slot, value) in REGISTERS.iter().zip(registers) {
         slot.store(value, Relaxed);
     }
-    wind();
+    wind(ticks);
     let faulted = probe(if user { in_user } else { in_kernel }, code());
     stop();
     faulted

@@ -53,7 +53,7 @@ fn run(code: &[u8], registers: [u64; 4], kept: Kept) -> bool {
     add(&[0x49, 0xb8]);
     add(&(&raw const RESULTS as u64).to_le_bytes());
     add(&[0xfc, 0x49, 0x89, 0x08, 0x49, 0x89, kept as u8, 0x08]);
-    cpu::run(&bytes, registers, false)
+    cpu::run_to_its_end(&bytes, registers)
 }
 
 /// The second operand of the last move in [`run`].
@@ -161,7 +161,7 @@ fn narrow(version: u32) -> bool {
     add(&[0x48, 0x8b, 0x20]);
     // SAFETY: nobody holds a reference.
     unsafe { write_volatile(&raw mut RESULTS, [0; 2]) }
-    let faulted = cpu::run(&bytes, [0; 4], false);
+    let faulted = cpu::run_to_its_end(&bytes, [0; 4]);
     let end = u64::from(u32::from_le_bytes(low(room()))) + 300;
     !faulted && results() == [version.into(), end]
 }
