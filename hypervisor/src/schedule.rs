@@ -122,18 +122,17 @@ pub fn kick(v: &Vcpu) {
             let preempt = {
                 let mut q = queue(cpu).lock();
                 q.insert(entity, Enqueue::Wake, now);
-                q.should_preempt(now)
+                let preempt = q.should_preempt(now);
+                if let Preempt::At(at) = preempt {
+                    // Under the queue's lock, as in `schedule_here`, which would undo it otherwise.
+                    cell(&SLICE_END, cpu).fetch_min(at, Ordering::AcqRel);
+                }
+                preempt
             };
             match preempt {
                 Preempt::Now => request_on(cpu),
-                Preempt::At(at) => {
-                    cell(&SLICE_END, cpu).fetch_min(at, Ordering::AcqRel);
-                    if cpu == percpu::cpu_id() {
-                        timers::rearm();
-                    } else {
-                        smp::send_ipi(cpu, vectors::KICK);
-                    }
-                }
+                Preempt::At(_) if cpu == percpu::cpu_id() => timers::rearm(),
+                Preempt::At(_) => smp::send_ipi(cpu, vectors::KICK),
                 Preempt::No => {}
             }
         }
@@ -301,15 +300,23 @@ fn balance(cpu: u32, now: u64) {
     }
 }
 
+/// Lets this CPU's queue choose, and notes when the slice ends.
+fn schedule_here(cpu: u32, now: u64, prev: Prev) -> Choice {
+    let mut q = queue(cpu).lock();
+    let choice = q.schedule(now, prev);
+    cell(&SLICE_END, cpu).store(choice.until_ns, Ordering::Release);
+    choice
+}
+
 fn choose(cpu: u32, now: u64, prev: Prev) -> Choice {
     if smp::cpu_count() > 1 && slice_end() <= now {
         // Also when busy: who is alone here would get a whole CPU while others share one.
         balance(cpu, now);
     }
-    let mut choice = queue(cpu).lock().schedule(now, prev);
+    let mut choice = schedule_here(cpu, now, prev);
     if choice.next.is_none() {
         balance(cpu, now);
-        let again = queue(cpu).lock().schedule(now, Prev::Runnable);
+        let again = schedule_here(cpu, now, Prev::Runnable);
         choice = Choice {
             parked: choice.parked,
             ..again
@@ -331,7 +338,6 @@ pub fn run() {
             _ => Prev::Runnable,
         };
         let choice = choose(cpu, now, what);
-        cell(&SLICE_END, cpu).store(choice.until_ns, Ordering::Release);
         let same = matches!((prev, choice.next), (Some((d, v)), Some(k)) if d.id == k.dom && v.id == k.vcpu);
         if !same {
             if let Some((dom, v)) = prev {

@@ -128,7 +128,10 @@ fn expire(dom: &domain::Domain, v: &Vcpu, now: u64) {
     let one_shot = v.timer_ns.load(Ordering::Relaxed);
     let mut tick = false;
     if one_shot != 0 && one_shot <= now {
-        v.timer_ns.store(0, Ordering::Relaxed);
+        // Only the deadline that was seen: the guest may be setting another at this moment, on another CPU.
+        let _ = v
+            .timer_ns
+            .compare_exchange(one_shot, 0, Ordering::Relaxed, Ordering::Relaxed);
         tick = true;
     }
     let (period, next) = (
