@@ -12,10 +12,13 @@ tests/run              all checks: format, lints, tidy, host tests, emulator tes
   --emulator [NAME]    only the emulator tests (whose name contains NAME)
   --reference          only the emulator tests of Debian's tools on Debian's Xen, which prove the stories themselves
                        and which the others leave out
+  --more               only further pairs of hypervisor and tools, which the others leave out for their time
 ";
 
 /// What the names of stories told of Debian's Xen with Debian's tools end in.
 const REFERENCE: &str = "::reference";
+/// What is in the names of stories told of pairs that `matrix!` has behind a `|`.
+const MORE: &str = "::more::";
 
 /// Runs `xtask test`; the result is the exit status.
 pub fn main(args: &[String]) -> Result<i32> {
@@ -26,6 +29,7 @@ pub fn main(args: &[String]) -> Result<i32> {
         ["--emulator"] => (false, true, None),
         ["--emulator", name] => (false, true, Some(*name)),
         ["--reference"] => (false, true, Some(REFERENCE)),
+        ["--more"] => (false, true, Some(MORE)),
         _ => {
             print!("{HELP}");
             return Ok(i32::from(words != ["--help"]));
@@ -96,9 +100,13 @@ impl Run {
 
     fn emulator(&mut self, filter: Option<&str>) {
         self.check("build", dist::build);
+        let asked_for = |what: &str| filter.is_some_and(|f| f.contains(what));
         let choice = Choice {
             with: filter,
-            without: (filter != Some(REFERENCE)).then_some(REFERENCE),
+            without: [REFERENCE, MORE]
+                .into_iter()
+                .filter(|what| !asked_for(what))
+                .collect(),
         };
         self.check("emulator tests", |steps| stories::tell(steps, &choice));
     }

@@ -30,13 +30,13 @@ pub struct Choice<'a> {
     /// In the name, if anything.
     pub with: Option<&'a str>,
     /// Not in the name.
-    pub without: Option<&'a str>,
+    pub without: Vec<&'a str>,
 }
 
 impl Choice<'_> {
     fn takes(&self, story: &Story) -> bool {
         let name = format!("{}::{}", story.file, story.name);
-        self.with.is_none_or(|w| name.contains(w)) && self.without.is_none_or(|w| !name.contains(w))
+        self.with.is_none_or(|w| name.contains(w)) && !self.without.iter().any(|w| name.contains(w))
     }
 }
 
@@ -244,8 +244,11 @@ mod tests {
             program: PathBuf::new(),
             name: "it_boots::product".into(),
         };
-        let takes = |with, without| Choice { with, without }.takes(&story);
-        assert!(takes(None, None) && takes(Some("boot::it"), Some("::reference")));
-        assert!(!takes(Some("xl"), None) && !takes(None, Some("::product")));
+        let takes = |with, without: &[&'static str]| {
+            let without = without.to_vec();
+            Choice { with, without }.takes(&story)
+        };
+        assert!(takes(None, &[]) && takes(Some("boot::it"), &["::reference", "::more::"]));
+        assert!(!takes(Some("xl"), &[]) && !takes(None, &["::reference", "::product"]));
     }
 }

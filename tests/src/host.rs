@@ -330,7 +330,7 @@ impl Host {
         // The daemon makes the terminal a moment after the guest was made.
         let tty = format!("xenstore-read /local/domain/$(xl domid {name})/console/tty");
         self.until(&format!("{tty} 2>&1"), "/dev/", Duration::from_secs(20))?;
-        let command = format!("timeout 60 xl console {name} </dev/ptmx | sed '/{word}/q'");
+        let command = console_until(name, word, 60);
         Ok(self
             .dom0_within(&command, Duration::from_secs(80))?
             .shows(word)?
@@ -357,6 +357,15 @@ impl Host {
             Err("the machine is still on".into())
         }
     }
+}
+
+/// The command that shows a guest's console until `word` is said there, for at most `seconds`.
+pub fn console_until(name: &str, word: &str, seconds: u32) -> String {
+    // By itself xl would notice that nobody listens any more when the guest next says something.
+    format!(
+        "(timeout {seconds} xl console {name} </dev/ptmx & echo $! >/tmp/console; wait) | \
+         (sed '/{word}/q'; kill $(cat /tmp/console) 2>/dev/null)"
+    )
 }
 
 /// Sends a command until it has arrived whole: an emulated serial port loses bytes when its host is busy.

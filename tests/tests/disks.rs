@@ -6,12 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 matrix! {
-    disks_come_and_go: product;
-    a_guest_has_64_disks: product;
-    what_cannot_work_leaves_nothing_behind: product;
-    a_hotplug_script_that_fails_or_hangs_is_survived: product;
-    qemu_serves_other_formats: product;
-    what_a_guest_writes_is_there: product;
+    disks_come_and_go: product | tools, hypervisor;
+    a_guest_has_64_disks: product | tools, hypervisor;
+    what_cannot_work_leaves_nothing_behind: product | tools;
+    a_hotplug_script_that_fails_or_hangs_is_survived: product | tools;
+    qemu_serves_other_formats: product | tools;
+    what_a_guest_writes_is_there: product | tools, hypervisor;
 }
 
 const SOON: Duration = Duration::from_secs(40);

@@ -1,6 +1,6 @@
 //! Guests that no one here wrote: kernels of other ages, boot loaders, disks made by Debian's own tools.
 
-use integration::{Builder, Host, Story, matrix, xentools};
+use integration::{Builder, Host, Story, console_until, matrix, xentools};
 use qemu::kernel::Kernel;
 use qemu::{Result, debian, initrd, paths};
 use std::path::PathBuf;
@@ -145,7 +145,7 @@ fn debians_pv_grub_boots_from_the_guests_disk(host: Builder) -> Story {
     .write(&mut host)?;
     host.dom0("xl create -q /tmp/g.cfg")?.ok()?;
     let said = host.dom0_within(
-        "timeout 100 xl console own </dev/ptmx | sed '/guest: hello/q'",
+        &console_until("own", "guest: hello", 100),
         Duration::from_secs(110),
     )?;
     said.shows("Booting `Debian'")?.shows("hello from PV")?;
@@ -263,9 +263,11 @@ fn what_xen_tools_make_is_logged_into(host: Builder) -> Story {
     host.dom0(&mount)?.ok()?;
     host.dom0("xl create /etc/xen/web.cfg")?.ok()?;
     let name = xentools::GUEST;
-    let prompt = format!("timeout 150 xl console {name} </dev/ptmx | sed '/login:/q'");
-    host.dom0_within(&prompt, Duration::from_secs(160))?
-        .shows("web login:")?;
+    host.dom0_within(
+        &console_until(name, "login:", 150),
+        Duration::from_secs(160),
+    )?
+    .shows("web login:")?;
     let session = format!(
         "(sleep 1; echo root; sleep 4; echo {}; sleep 6; echo 'findmnt -n -o SOURCE,FSTYPE /; cat /proc/swaps; ip -br link'; \
          sleep 8) | timeout 30 xl console {name}",

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 matrix! {
-    a_bridge_on_a_card_and_one_with_translation: product;
-    interfaces_come_and_go: product;
-    scripts_connect_interfaces: product;
-    what_cannot_work_leaves_nothing_behind: product;
-    a_script_that_fails_or_hangs_is_survived: product;
+    a_bridge_on_a_card_and_one_with_translation: product | tools, hypervisor;
+    interfaces_come_and_go: product | tools, hypervisor;
+    scripts_connect_interfaces: product | tools, hypervisor;
+    what_cannot_work_leaves_nothing_behind: product | tools;
+    a_script_that_fails_or_hangs_is_survived: product | tools;
 }
 
 const SOON: Duration = Duration::from_secs(40);

@@ -4,10 +4,10 @@ use integration::{Builder, Host, Story, matrix};
 use std::time::Duration;
 
 matrix! {
-    a_guest_lives_and_dies: reference, tools, hypervisor, product;
-    a_guest_reboots_and_powers_off_by_itself: reference, tools, hypervisor, product;
-    guests_leave_nothing_behind: reference, tools, hypervisor, product;
-    a_guest_has_as_many_vcpus_as_it_was_given: reference, tools, hypervisor, product;
+    a_guest_lives_and_dies: reference, product | tools, hypervisor;
+    a_guest_reboots_and_powers_off_by_itself: reference, product | tools, hypervisor;
+    guests_leave_nothing_behind: reference, product | tools, hypervisor;
+    a_guest_has_as_many_vcpus_as_it_was_given: reference, product | tools, hypervisor;
 }
 
 const SOON: Duration = Duration::from_secs(30);
