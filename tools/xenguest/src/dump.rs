@@ -1,12 +1,15 @@
-//! [`dump_core`]: a PV domain's memory and registers as an ELF core file, in the layout that crash-dump tools read:
+//! [`dump_core`]: a domain's memory and registers as an ELF core file, in the layout that crash-dump tools read:
 //! sections `.note.Xen`, `.xen_prstatus`, `.xen_shared_info`, `.xen_pages`, `.xen_p2m`; no segments. Order, alignment
-//! and sizes are those of the files that Debian's `xl dump-core` writes.
+//! and sizes are those of the files that Debian's `xl dump-core` writes of PV domains.
 //!
-//! The guest's own table says which frame is where, so nothing in it is believed: a frame that cannot be mapped is
-//! left as a hole, and the table is never longer than the domain's memory allows.
+//! A PV guest's own table says which frame is where, so nothing in it is believed: a frame that cannot be mapped is
+//! left as a hole, and the table is never longer than the domain's memory allows. Of a hardware guest the frames that can be
+//! mapped are its pages: `.xen_pfn` lists them, and there is no shared information.
 use crate::{Error, Result};
+use loader::pvh::{ACPI_START, SPECIAL_END, SPECIAL_START};
 use std::io::{Seek, SeekFrom, Write};
 use xen_abi::elfnote::*;
+use xen_abi::hvm::BELOW_4G_RAM_END;
 use xen_abi::shared::SharedInfo;
 use xen_abi::{DomId, Gfn, Mfn, VcpuId};
 use xenctrl::{DomainInfo, Xenctrl};
@@ -17,7 +20,9 @@ const PAGE: u64 = 4096;
 const PER_PAGE: u64 = PAGE / 8;
 /// Says that the pages are a PV domain's.
 const MAGIC_PV: u64 = 0xf00f_ebed;
-/// Names of the sections, in their order.
+/// Says that they are a hardware guest's.
+const MAGIC_HVM: u64 = 0xf00f_ebee;
+/// Names of the sections of a PV domain's core, in their order.
 const SECTIONS: [&str; 7] = [
     "",
     ".shstrtab",
@@ -27,32 +32,46 @@ const SECTIONS: [&str; 7] = [
     ".xen_pages",
     ".xen_p2m",
 ];
+/// Of a hardware guest's the last is another.
+const LAST_OF_HVM: &str = ".xen_pfn";
 /// Sections in the order of their contents in the file: the names come last.
 const IN_FILE: [usize; 6] = [2, 3, 4, 5, 6, 1];
 /// Alignment of the sections.
 const ALIGN: [u64; 7] = [0, 0, 0, 8, 8, PAGE, 8];
 /// Frames mapped at once.
 const BATCH: usize = 256;
+/// Pages from which on tables of ACPI are looked for.
+const ACPI_PAGES: u64 = 256;
 
 /// Writes the core of a domain, which should be paused; returns the number of pages in it.
 pub fn dump_core(xc: &Xenctrl, info: &DomainInfo, out: &mut (impl Write + Seek)) -> Result<u64> {
     let dom = info.domid;
-    let shared = page(xc, dom, info.shared_info.0)
-        .ok_or_else(|| Error::new("mapping the shared information of", dom, "no such frame"))?;
-    let frames = frames(xc, info, &*shared)?;
+    let (shared, frames) = if info.state.hvm {
+        (vec![], frames_hvm(xc, info)?)
+    } else {
+        let shared = page(xc, dom, info.shared_info.0)
+            .ok_or_else(|| Error::new("mapping the shared information of", dom, "no such frame"))?;
+        let frames = frames(xc, info, &*shared)?;
+        (shared.read_vec(0, PAGE as usize), frames)
+    };
     let vcpus = registers(xc, info)?;
-    let failed = |e| Error::new("writing the core of", dom, e);
-    write(
-        xc,
-        dom,
-        out,
-        &notes(xc, vcpus.1, frames.len() as u64),
-        &vcpus.0,
-        &*shared,
-        &frames,
-    )
-    .map_err(failed)?;
+    let core = Core {
+        notes: notes(xc, info.state.hvm, vcpus.1, frames.len() as u64),
+        registers: vcpus.0,
+        shared,
+        hvm: info.state.hvm,
+    };
+    write(xc, dom, out, &core, &frames).map_err(|e| Error::new("writing the core of", dom, e))?;
     Ok(frames.len() as u64)
+}
+
+/// What is written besides pages.
+struct Core {
+    notes: Vec<u8>,
+    registers: Vec<u8>,
+    /// A page, or nothing.
+    shared: Vec<u8>,
+    hvm: bool,
 }
 
 fn page(xc: &Xenctrl, dom: DomId, mfn: u64) -> Option<Box<dyn SharedMem>> {
@@ -158,6 +177,50 @@ fn frames(xc: &Xenctrl, info: &DomainInfo, shared: &dyn SharedMem) -> Result<Vec
     Ok(list)
 }
 
+/// The frames of a hardware guest where the builder puts pages, as far as something is there now.
+fn frames_hvm(xc: &Xenctrl, info: &DomainInfo) -> Result<Vec<(u64, u64)>> {
+    let dom = info.domid;
+    let why = |e| Error::new("finding the memory of", dom, e);
+    let behind = xc.maximum_gpfn(dom).map_err(why)?.0.saturating_add(1);
+    // What is free in its map may be long; what it has is not.
+    let most = info.max_pages.max(info.tot_pages);
+    let (acpi, special) = (ACPI_START / PAGE, SPECIAL_START / PAGE);
+    let four_gib = (1u64 << 32) / PAGE;
+    let ranges = [
+        (0, most.min(BELOW_4G_RAM_END / PAGE)),
+        (acpi, acpi + ACPI_PAGES),
+        (special, SPECIAL_END / PAGE),
+        (four_gib, four_gib.saturating_add(most)),
+    ];
+    let mut list = Vec::new();
+    for (start, end) in ranges {
+        let end = end.min(behind);
+        for at in (start..end).step_by(BATCH) {
+            present(xc, dom, at, end.min(at + BATCH as u64), &mut list);
+        }
+    }
+    if list.is_empty() {
+        return Err(Error::new(
+            "finding the memory of",
+            dom,
+            "it has none that can be mapped",
+        ));
+    }
+    Ok(list)
+}
+
+/// Those of frames that can be mapped: all at once, else by halves.
+fn present(xc: &Xenctrl, dom: DomId, start: u64, end: u64, list: &mut Vec<(u64, u64)>) {
+    let all: Vec<Gfn> = (start..end).map(Gfn).collect();
+    if xc.foreign().map(dom, Prot::Read, &all).is_ok() {
+        list.extend((start..end).map(|n| (n, n)));
+    } else if all.len() > 1 {
+        let middle = start + (end - start) / 2;
+        present(xc, dom, start, middle, list);
+        present(xc, dom, middle, end, list);
+    }
+}
+
 /// The contexts of the vcpus that have one, and their number.
 fn registers(xc: &Xenctrl, info: &DomainInfo) -> Result<(Vec<u8>, u64)> {
     let (mut bytes, mut n) = (Vec::new(), 0);
@@ -193,10 +256,11 @@ fn field(out: &mut Vec<u8>, text: &str, size: usize) {
     out.resize(out.len() + size - n, 0);
 }
 
-fn notes(xc: &Xenctrl, vcpus: u64, pages: u64) -> Vec<u8> {
+fn notes(xc: &Xenctrl, hvm: bool, vcpus: u64, pages: u64) -> Vec<u8> {
     let mut out = Vec::new();
     note(&mut out, DUMPCORE_NONE, &[]);
-    let header: Vec<u8> = [MAGIC_PV, vcpus, pages, PAGE]
+    let magic = if hvm { MAGIC_HVM } else { MAGIC_PV };
+    let header: Vec<u8> = [magic, vcpus, pages, PAGE]
         .iter()
         .flat_map(|n| n.to_le_bytes())
         .collect();
@@ -250,11 +314,10 @@ fn headers(sizes: [u64; 7], entry: [u64; 7], names: &[u8]) -> (Vec<u8>, [u64; 7]
     for half in [EHDR as u16, 56, 0, SHDR as u16, 7, 1] {
         out.extend(half.to_le_bytes());
     }
-    for (i, name) in SECTIONS.iter().enumerate() {
-        let found = names
-            .windows(name.len() + 1)
-            .position(|w| &w[..name.len()] == name.as_bytes() && w[name.len()] == 0);
-        out.extend((found.unwrap_or(0) as u32).to_le_bytes());
+    let mut name = 0;
+    for i in 0..7 {
+        out.extend((name as u32).to_le_bytes());
+        name += names[name..].iter().position(|b| *b == 0).unwrap_or(0) + 1;
         out.extend(KIND[i].to_le_bytes());
         for long in [0, 0, offsets[i], sizes[i], 0, ALIGN[i], entry[i]] {
             // Link and info are one field here, both nothing.
@@ -268,31 +331,37 @@ fn write(
     xc: &Xenctrl,
     dom: DomId,
     out: &mut (impl Write + Seek),
-    notes: &[u8],
-    registers: &[u8],
-    shared: &dyn SharedMem,
+    core: &Core,
     frames: &[(u64, u64)],
 ) -> std::io::Result<()> {
-    let names: Vec<u8> = SECTIONS.iter().flat_map(|s| s.bytes().chain([0])).collect();
+    let mut sections = SECTIONS;
+    if core.hvm {
+        sections[6] = LAST_OF_HVM;
+    }
+    let names: Vec<u8> = sections.iter().flat_map(|s| s.bytes().chain([0])).collect();
     let n = frames.len() as u64;
+    // Of a PV domain's pages pfn and mfn are told.
+    let entry = if core.hvm { 8 } else { 16 };
     let sizes = [
         0,
         names.len() as u64,
-        notes.len() as u64,
-        registers.len() as u64,
-        PAGE,
+        core.notes.len() as u64,
+        core.registers.len() as u64,
+        core.shared.len() as u64,
         n * PAGE,
-        n * 16,
+        n * entry,
     ];
     let context = size_of::<xen_abi::arch_x86::VcpuGuestContext>() as u64;
-    let (head, at) = headers(sizes, [0, 0, 0, context, PAGE, PAGE, 16], &names);
+    let (head, at) = headers(sizes, [0, 0, 0, context, PAGE, PAGE, entry], &names);
     out.write_all(&head)?;
-    for (offset, bytes) in [(at[2], notes), (at[3], registers)] {
+    for (offset, bytes) in [
+        (at[2], &core.notes),
+        (at[3], &core.registers),
+        (at[4], &core.shared),
+    ] {
         out.seek(SeekFrom::Start(offset))?;
         out.write_all(bytes)?;
     }
-    out.seek(SeekFrom::Start(at[4]))?;
-    out.write_all(&shared.read_vec::<u8>(0, PAGE as usize))?;
     out.seek(SeekFrom::Start(at[5]))?;
     for chunk in frames.chunks(BATCH) {
         let wanted: Vec<Gfn> = chunk.iter().map(|(_, m)| Gfn(*m)).collect();
@@ -310,8 +379,12 @@ fn write(
     out.seek(SeekFrom::Start(at[6]))?;
     let table: Vec<u8> = frames
         .iter()
-        .flat_map(|(p, m)| [p.to_le_bytes(), m.to_le_bytes()])
-        .flatten()
+        .flat_map(|(p, m)| {
+            [p.to_le_bytes(), m.to_le_bytes()]
+                .concat()
+                .into_iter()
+                .take(entry as usize)
+        })
         .collect();
     out.write_all(&table)?;
     out.seek(SeekFrom::Start(at[1]))?;
