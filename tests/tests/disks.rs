@@ -37,7 +37,8 @@ fn is_clean(host: &mut Host) -> Story {
     host.dom0("xl list | wc -l")?.shows("2")?;
     host.dom0("xenstore-ls -f | grep -E 'backend/(vbd|qdisk)/|device/vbd/'")?
         .fails()?;
-    host.dom0("ls /var/lib/xen | grep userdata")?.fails()?;
+    host.dom0("ls /var/lib/xen | grep 'userdata-.[.][1-9]'")?
+        .fails()?;
     Ok(())
 }
 
