@@ -213,6 +213,7 @@ fn debians(a: &mut Archive, root: &Path) -> Result<Vec<PathBuf>> {
         "xenstore-control",
         "xenpm",
         "xentop",
+        "libxl-save-helper",
     ] {
         a.copy(&format!("usr/lib/xen-4.17/bin/{name}"), &lib.join(name))?;
         programs.push(lib.join(name));

@@ -97,6 +97,8 @@ pub struct DomainConfig {
     pub tsc_mode: u32,
     /// Whether a PVH guest gets ACPI tables.
     pub acpi: bool,
+    /// It is not to be saved or moved.
+    pub nomigrate: bool,
     /// Memory for a PVH guest's second-level page tables, MiB, if not the usual.
     pub paging_mib: Option<u32>,
     /// Its part of the CPUs, and its clock.
@@ -198,6 +200,7 @@ impl Reader<'_> {
                 .unwrap_or(-1) as i32,
             tsc_mode: self.tsc_mode(),
             acpi: self.cfg.get("acpi").and_then(|s| s.value.as_int()) != Some(0),
+            nomigrate: self.cfg.get("nomigrate").and_then(|s| s.value.as_int()) == Some(1),
             paging_mib: self.number("shadow_memory", 1..=1 << 20).map(|n| n as u32),
             shares: Shares::read(self.cfg, self.diags),
             disks: self.items("disk", Disk::parse),

@@ -1,7 +1,8 @@
 //! Creating a domain: look at everything first, then do it, and on a failure leave nothing behind.
 use crate::bootloader::{Boot, Place};
 use crate::host::{Host, Image};
-use crate::{DomainConfig, Error, GuestKind, Result, StoreContext, kind, nodes, userdata};
+use crate::migrate::is_exempt;
+use crate::{DomainConfig, Error, GuestKind, Result, StoreContext, Uuid, kind, nodes, userdata};
 use std::path::Path;
 use xen_abi::{DomId, VcpuId};
 use xenctrl::{CpuMap, CreateDomain};
@@ -47,7 +48,29 @@ impl<'a> Host<'a> {
     /// Checks a configuration against the host: name, CPUs, memory, files. Changes nothing but, if
     /// memory is short and [`Host::autoballoon`] is set, dom0's size.
     pub fn prepare(&'a self, config: &'a DomainConfig) -> Result<Prepared<'a>> {
-        self.check_unique(config)?;
+        self.prepare_with(config, None, || match Boot::prepare(config)? {
+            Some(boot) => Ok(Source::Bootloader(boot)),
+            None => Ok(Source::Ready(load(self, config)?)),
+        })
+    }
+
+    /// The same for a guest that is not loaded but comes as `image`. `exempt`: the domain that it was may still be there.
+    pub(crate) fn prepare_incoming(
+        &'a self,
+        config: &'a DomainConfig,
+        exempt: Option<Uuid>,
+        image: Box<dyn Image + 'a>,
+    ) -> Result<Prepared<'a>> {
+        self.prepare_with(config, exempt, || Ok(Source::Ready(image)))
+    }
+
+    fn prepare_with(
+        &'a self,
+        config: &'a DomainConfig,
+        exempt: Option<Uuid>,
+        image: impl FnOnce() -> Result<Source<'a>>,
+    ) -> Result<Prepared<'a>> {
+        self.check_unique(config, exempt)?;
         let phys = self.hv.physinfo()?;
         config.kind.check(&phys)?;
         let nodes = match (&config.cpus[..], &config.cpus_soft[..]) {
@@ -65,11 +88,8 @@ impl<'a> Host<'a> {
             resolve(&config.cpus, "cpus")?,
             resolve(&config.cpus_soft, "cpus_soft")?,
         );
-        crate::device::check(self, config)?;
-        let image = match Boot::prepare(config)? {
-            Some(boot) => Source::Bootloader(boot),
-            None => Source::Ready(load(self, config)?),
-        };
+        crate::device::check(self, config, exempt)?;
+        let image = image()?;
         let pool = self.pool_of(&config.shares)?;
         let need = start_kib(config) / PAGE_KIB
             + paging_pages(config)
@@ -88,7 +108,7 @@ impl<'a> Host<'a> {
         })
     }
 
-    fn check_unique(&self, config: &DomainConfig) -> Result<()> {
+    fn check_unique(&self, config: &DomainConfig, exempt: Option<Uuid>) -> Result<()> {
         for d in self.hv.domains()? {
             if self.name(d.domid)?.as_deref() == Some(&config.name) {
                 let message = format!(
@@ -97,7 +117,8 @@ impl<'a> Host<'a> {
                 );
                 return Err(Error::new(message).hint("choose another name, or destroy that one"));
             }
-            if d.handle == config.uuid.0 && d.domid != DomId::DOM0 {
+            let same = d.handle == config.uuid.0 && !is_exempt(d.handle, exempt);
+            if same && d.domid != DomId::DOM0 {
                 return Err(
                     Error::new(format!("{} already has UUID {}", d.domid, config.uuid))
                         .hint("remove \"uuid\" from the configuration to get a new one"),

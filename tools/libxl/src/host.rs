@@ -2,12 +2,13 @@
 //!
 //! The real ones are [`Xenctrl`] and [`xenstore::Client`]; tests put a machine of a few lines in their place.
 use crate::{Result, StoreContext};
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use xen_abi::{DomId, Errno, Port, VcpuId};
 use xenctrl::{
     CpuMap, CpuPlace, CpuPool, CreateDomain, DomainInfo, PhysInfo, SchedParams, VcpuInfo, Xenctrl,
 };
-use xenguest::{BuildResult, BuildTarget, PvImage, PvParams, PvhImage};
+use xenguest::{BuildResult, BuildTarget, PvImage, PvParams, PvhImage, Saved};
 use xenstore::{Client, Store};
 
 type HvResult<T> = xenctrl::Result<T>;
@@ -53,6 +54,18 @@ pub trait Hypervisor {
     fn set_paging_memory(&self, dom: DomId, mib: u32) -> HvResult<()>;
     /// Writes a core; returns its number of pages.
     fn dump_core(&self, info: &DomainInfo, out: &mut std::fs::File) -> xenguest::Result<u64>;
+    /// Writes a PV domain into a stream; `suspend` makes it stand still.
+    fn save(
+        &self,
+        dom: DomId,
+        live: bool,
+        suspend: &mut dyn FnMut() -> std::result::Result<(), String>,
+        out: &mut dyn Write,
+    ) -> xenguest::Result<Saved>;
+    /// A PV guest that comes out of such a stream.
+    fn incoming<'a>(&'a self, input: &'a mut dyn Read) -> Box<dyn Image + 'a>;
+    /// Lets a domain go on that suspended itself, on the same host and as if nothing had been.
+    fn resume_suspended(&self, dom: DomId) -> HvResult<()>;
     /// Reads and checks a PV guest's kernel and initrd.
     fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>>;
     /// The same of a PVH guest, with ACPI tables or without.
@@ -82,6 +95,17 @@ struct LoadedPvh<'a> {
 impl Image for LoadedPvh<'_> {
     fn build(self: Box<Self>, target: &BuildTarget) -> xenguest::Result<BuildResult> {
         self.image.build(self.xc, target)
+    }
+}
+
+struct Incoming<'a> {
+    xc: &'a Xenctrl,
+    input: &'a mut dyn Read,
+}
+
+impl Image for Incoming<'_> {
+    fn build(self: Box<Self>, target: &BuildTarget) -> xenguest::Result<BuildResult> {
+        xenguest::restore_pv(self.xc, target, self.input)
     }
 }
 
@@ -164,6 +188,21 @@ impl Hypervisor for Xenctrl {
     }
     fn dump_core(&self, info: &DomainInfo, out: &mut std::fs::File) -> xenguest::Result<u64> {
         xenguest::dump_core(self, info, out)
+    }
+    fn save(
+        &self,
+        dom: DomId,
+        live: bool,
+        suspend: &mut dyn FnMut() -> std::result::Result<(), String>,
+        out: &mut dyn Write,
+    ) -> xenguest::Result<Saved> {
+        xenguest::save_pv(self, dom, live, suspend, out)
+    }
+    fn incoming<'a>(&'a self, input: &'a mut dyn Read) -> Box<dyn Image + 'a> {
+        Box::new(Incoming { xc: self, input })
+    }
+    fn resume_suspended(&self, dom: DomId) -> HvResult<()> {
+        Xenctrl::resume_suspended(self, dom)
     }
     fn load<'a>(&'a self, params: &PvParams) -> xenguest::Result<Box<dyn Image + 'a>> {
         Ok(Box::new(Loaded {

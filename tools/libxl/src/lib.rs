@@ -2,7 +2,7 @@
 //!
 //! * [`cfg`] reads configuration files, [`DomainConfig`] gives them meaning.
 //! * [`Host`] is a machine to work on: a [`Hypervisor`] and a [`Xenstore`]. Its methods are in `create`, `destroy`,
-//!   `lifecycle`, `supervise`; [`Host::prepare`] checks everything before [`Prepared::create`] changes anything.
+//!   `lifecycle`, `supervise`, `migrate`; [`Host::prepare`] checks everything before [`Prepared::create`] changes anything.
 //! * `nodes` knows the xenstore's layout, `device` connects disks and interfaces, `json` prints `xl list -l`.
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
@@ -18,11 +18,13 @@ mod destroy;
 mod device;
 mod disk;
 mod error;
+mod from_json;
 mod host;
 mod hotplug;
 mod json;
 mod kind;
 mod lifecycle;
+mod migrate;
 mod netlink;
 pub mod nodes;
 mod room;
@@ -40,8 +42,10 @@ pub use create::Prepared;
 pub use device::{Handle, Limits, NetworkInterface};
 pub use disk::{Disk, Format};
 pub use error::{Error, Result, StoreContext};
+pub use from_json::text_of_json;
 pub use host::{Host, Hypervisor, Image, Xenstore};
 pub use kind::GuestKind;
+pub use migrate::Saved;
 pub use netlink::{Change, Links, Rtnetlink};
 pub use shares::Shares;
 pub use supervise::Outcome;

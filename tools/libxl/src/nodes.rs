@@ -69,6 +69,8 @@ pub fn create(s: &dyn Store, dom: DomId, config: &DomainConfig) -> xenstore::Res
         "1",
     )?;
     s.write(&format!("{vm}/uuid"), &config.uuid.to_string())?;
+    // Whose it is: while a domain moves within its host, two have the same UUID.
+    s.write(&format!("{vm}/domid"), &dom.0.to_string())?;
     s.write(&format!("{vm}/name"), &config.name)?;
     s.write(&format!("{libxl}/type"), config.kind.name())
 }
@@ -217,7 +219,10 @@ pub fn erase(s: &dyn Store, dom: DomId, uuid: Option<Uuid>) -> xenstore::Result<
         .read_opt(&format!("{base}/vm"))?
         .filter(|v| v.starts_with("/vm/"));
     for vm in vm.into_iter().chain(uuid.map(vm_path)) {
-        remove(s, &vm)?;
+        let owner = s.read_opt(&format!("{vm}/domid"))?;
+        if owner.is_none_or(|o| o == dom.0.to_string()) {
+            remove(s, &vm)?;
+        }
     }
     for kind in children(s, "/local/domain/0/backend")? {
         remove(s, &format!("/local/domain/0/backend/{kind}/{}", dom.0))?;

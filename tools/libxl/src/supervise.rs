@@ -75,7 +75,7 @@ impl Host<'_> {
             Action::Restart | Action::CoredumpRestart | Action::SoftReset => {
                 // It may have been renamed since it was configured.
                 let renamed = self.name(dom)?.filter(|n| *n != config.name);
-                let config = &renamed.map_or_else(|| config.clone(), |n| config.with_name(&n));
+                let config = &renamed.map_or_else(|| config.clone(), |n| config.renamed(&n));
                 self.destroy(dom)?;
                 self.create_and_start(config).map(Outcome::Reborn)
             }
@@ -130,7 +130,7 @@ impl DomainConfig {
     }
 
     /// The same domain with another name.
-    fn with_name(&self, name: &str) -> DomainConfig {
+    pub fn renamed(&self, name: &str) -> DomainConfig {
         DomainConfig {
             name: name.into(),
             source: self.source_with("name", name),

@@ -14,6 +14,7 @@ mod hvm;
 mod hypfs;
 mod memory;
 mod mmu;
+mod saved;
 mod sched;
 mod sysctl;
 mod types;

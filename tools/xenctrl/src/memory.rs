@@ -62,6 +62,26 @@ impl Xenctrl {
         Ok(done)
     }
 
+    /// Takes pages away from a domain, frame by frame.
+    pub fn decrease_reservation(&self, dom: DomId, frames: &[u64]) -> Result<()> {
+        let take = |chunk: &[u64]| -> Result<(), Errno> {
+            let list = self.alloc(size_of_val(chunk))?;
+            list.write_slice(0, chunk);
+            let mut arg = MemoryReservation {
+                extent_start: GuestHandle::new(list.addr()),
+                nr_extents: chunk.len() as u64,
+                domid: dom,
+                ..Default::default()
+            };
+            match self.call_struct(hypercall::MEMORY_OP, DECREASE_RESERVATION, &mut arg)? {
+                n if n == chunk.len() as i64 => Ok(()),
+                _ => Err(Errno::EINVAL),
+            }
+        };
+        let result = frames.chunks(BATCH).try_for_each(take);
+        result.map_err(|e| Error::new(format!("taking {} pages from {dom}", frames.len()), e))
+    }
+
     /// Reserves `pages` of free memory for `dom`; 0 cancels (`XENMEM_claim_pages`).
     pub fn claim_pages(&self, dom: DomId, pages: u64) -> Result<()> {
         let mut arg = MemoryReservation {

@@ -2,22 +2,20 @@
 //! sections `.note.Xen`, `.xen_prstatus`, `.xen_shared_info`, `.xen_pages`, `.xen_p2m`; no segments. Order, alignment
 //! and sizes are those of the files that Debian's `xl dump-core` writes of PV domains.
 //!
-//! A PV guest's own table says which frame is where, so nothing in it is believed: a frame that cannot be mapped is
-//! left as a hole, and the table is never longer than the domain's memory allows. Of a hardware guest the frames that can be
+//! A PV guest's own table says which frame is where ([`GuestP2m`]): a frame that cannot be mapped is left as a hole. Of a hardware guest the frames that can be
 //! mapped are its pages: `.xen_pfn` lists them, and there is no shared information.
+use crate::p2m::{GuestP2m, page};
 use crate::{Error, Result};
 use loader::pvh::{ACPI_START, SPECIAL_END, SPECIAL_START};
 use std::io::{Seek, SeekFrom, Write};
 use xen_abi::elfnote::*;
 use xen_abi::hvm::BELOW_4G_RAM_END;
-use xen_abi::shared::SharedInfo;
 use xen_abi::{DomId, Gfn, Mfn, VcpuId};
 use xenctrl::{DomainInfo, Xenctrl};
 use xendev::{Prot, SharedMem, SharedMemExt};
 use zerocopy::IntoBytes;
 
 const PAGE: u64 = 4096;
-const PER_PAGE: u64 = PAGE / 8;
 /// Says that the pages are a PV domain's.
 const MAGIC_PV: u64 = 0xf00f_ebed;
 /// Says that they are a hardware guest's.
@@ -51,7 +49,7 @@ pub fn dump_core(xc: &Xenctrl, info: &DomainInfo, out: &mut (impl Write + Seek))
     } else {
         let shared = page(xc, dom, info.shared_info.0)
             .ok_or_else(|| Error::new("mapping the shared information of", dom, "no such frame"))?;
-        let frames = frames(xc, info, &*shared)?;
+        let frames = GuestP2m::read(xc, info, &*shared)?.pages;
         (shared.read_vec(0, PAGE as usize), frames)
     };
     let vcpus = registers(xc, info)?;
@@ -72,109 +70,6 @@ struct Core {
     /// A page, or nothing.
     shared: Vec<u8>,
     hvm: bool,
-}
-
-fn page(xc: &Xenctrl, dom: DomId, mfn: u64) -> Option<Box<dyn SharedMem>> {
-    xc.foreign().map(dom, Prot::Read, &[Gfn(mfn)]).ok()
-}
-
-fn words(xc: &Xenctrl, dom: DomId, mfn: u64) -> Vec<u64> {
-    page(xc, dom, mfn).map_or(vec![], |p| p.read_vec(0, PER_PAGE as usize))
-}
-
-/// Where the guest keeps its table of frames.
-enum Table<'a> {
-    /// As a tree of frames: lists of lists of pages.
-    Tree(Vec<u64>),
-    /// At an address of its own address space, whose root page table is in this frame.
-    Virtual(Walker<'a>, u64),
-}
-
-/// Looks addresses of a PV guest up in its page tables.
-struct Walker<'a> {
-    xc: &'a Xenctrl,
-    dom: DomId,
-    root: u64,
-    /// Page tables that were read, for each level the last one.
-    last: [(u64, Vec<u64>); 4],
-}
-
-impl Walker<'_> {
-    /// The frame at an address.
-    fn frame(&mut self, address: u64) -> Option<u64> {
-        const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-        let mut mfn = self.root;
-        for (level, (at, entries)) in self.last.iter_mut().enumerate() {
-            if *at != mfn || entries.is_empty() {
-                (*at, *entries) = (mfn, words(self.xc, self.dom, mfn));
-            }
-            let index = (address >> (39 - 9 * level)) & (PER_PAGE - 1);
-            let entry = *entries.get(index as usize)?;
-            if entry & 1 == 0 {
-                return None;
-            }
-            mfn = (entry & ADDRESS) / PAGE;
-        }
-        Some(mfn)
-    }
-}
-
-impl Table<'_> {
-    /// The frame that holds page `n` of the table.
-    fn page(&mut self, xc: &Xenctrl, dom: DomId, n: u64) -> Option<u64> {
-        match self {
-            Table::Virtual(walker, start) => walker.frame(start.checked_add(n.checked_mul(PAGE)?)?),
-            Table::Tree(top) => {
-                let list = *top.get((n / PER_PAGE) as usize)?;
-                words(xc, dom, list).get((n % PER_PAGE) as usize).copied()
-            }
-        }
-    }
-}
-
-/// Pfns that have a frame, with their frames.
-fn frames(xc: &Xenctrl, info: &DomainInfo, shared: &dyn SharedMem) -> Result<Vec<(u64, u64)>> {
-    let dom = info.domid;
-    let arch = shared.read_obj::<SharedInfo>(0).arch;
-    // A table can have holes, but not be many times as long as what it describes.
-    let owned = info.max_pages.min(u64::from(u32::MAX)).max(info.tot_pages);
-    let most = owned.saturating_mul(4).saturating_add(1 << 20);
-    let count = arch.max_pfn.min(most);
-    let mut table = match arch.pfn_to_mfn_frame_list_list {
-        _ if arch.p2m_cr3 != 0 => {
-            let walker = Walker {
-                xc,
-                dom,
-                root: arch.p2m_cr3 / PAGE,
-                last: Default::default(),
-            };
-            Table::Virtual(walker, arch.p2m_vaddr)
-        }
-        0 | u64::MAX => {
-            let why = "it has not said yet where its pages are";
-            return Err(Error::new("finding the memory of", dom, why));
-        }
-        list => Table::Tree(words(xc, dom, list)),
-    };
-    let mut list: Vec<(u64, u64)> = Vec::new();
-    for n in 0..count.div_ceil(PER_PAGE) {
-        let Some(mfn) = table.page(xc, dom, n) else {
-            continue;
-        };
-        let mine = |m: u64| m >> 62 == 0 && m != 0;
-        let entries = words(xc, dom, mfn);
-        list.extend((n * PER_PAGE..count).zip(entries).filter(|(_, m)| mine(*m)));
-    }
-    // A table that names the same frames again and again makes no longer file.
-    list.truncate(usize::try_from(info.tot_pages).unwrap_or(usize::MAX));
-    if list.is_empty() {
-        return Err(Error::new(
-            "finding the memory of",
-            dom,
-            "its table of pages cannot be read",
-        ));
-    }
-    Ok(list)
 }
 
 /// The frames of a hardware guest where the builder puts pages, as far as something is there now.

@@ -10,6 +10,7 @@ pub mod ctx;
 pub mod docs;
 pub mod opts;
 pub mod output;
+pub mod savefile;
 pub mod table;
 pub mod top;
 pub mod xlconf;

@@ -4,6 +4,7 @@ mod absent;
 mod device;
 mod domain;
 mod host;
+mod moving;
 mod resource;
 
 use crate::ctx::{Ctx, Failure};
@@ -108,6 +109,7 @@ pub const GLOBAL_OPTIONS: &[(&str, &str)] = &[
 /// Every verb, by family.
 const FAMILIES: &[&[Command]] = &[
     domain::COMMANDS,
+    moving::COMMANDS,
     resource::COMMANDS,
     device::COMMANDS,
     host::COMMANDS,

@@ -10,7 +10,7 @@ pub(crate) mod vif;
 
 pub use vif::NetworkInterface;
 
-use crate::{DomainConfig, Error, Host, Result, StoreContext, nodes};
+use crate::{DomainConfig, Error, Host, Result, StoreContext, Uuid, nodes};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use xen_abi::DomId;
@@ -278,9 +278,10 @@ pub(crate) fn run(command: &mut std::process::Command) -> std::result::Result<()
 }
 
 /// Checks everything about a configuration's devices, before anything exists.
-pub(crate) fn check(host: &Host, config: &DomainConfig) -> Result<()> {
-    vbd::check(host, &config.disks, None)?;
-    vif::check(host, config)
+/// `exempt`: what the domain of this UUID has is no hindrance.
+pub(crate) fn check(host: &Host, config: &DomainConfig, exempt: Option<Uuid>) -> Result<()> {
+    vbd::check(host, &config.disks, None, exempt)?;
+    vif::check(host, config, exempt)
 }
 
 /// Connects all devices of a domain that is built.

@@ -4,7 +4,8 @@
 //! [`Identity`] is what makes two specifications the same disk, whatever paths lead to it.
 use super::{Handle, vbd};
 use crate::hotplug::locate;
-use crate::{Disk, Error, Host, Result, StoreContext, nodes};
+use crate::migrate::is_exempt;
+use crate::{Disk, Error, Host, Result, StoreContext, Uuid, nodes};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use xen_abi::DomId;
@@ -41,7 +42,13 @@ struct Use {
 }
 
 /// Checks that no disk is in use in a way that does not go together with ours.
-pub(crate) fn check(host: &Host, disks: &[Disk], dom: Option<DomId>) -> Result<()> {
+/// `exempt`: the domain of this UUID is the same guest.
+pub(crate) fn check(
+    host: &Host,
+    disks: &[Disk],
+    dom: Option<DomId>,
+    exempt: Option<Uuid>,
+) -> Result<()> {
     let wanted: Vec<_> = disks
         .iter()
         .filter(|d| !d.shared && !d.target.is_empty())
@@ -50,7 +57,7 @@ pub(crate) fn check(host: &Host, disks: &[Disk], dom: Option<DomId>) -> Result<(
     if wanted.is_empty() {
         return Ok(());
     }
-    let mut uses = others(host, dom)?;
+    let mut uses = others(host, dom, exempt)?;
     for (disk, identity) in wanted {
         let clash = |u: &&Use| u.identity == identity && (u.writable || disk.writable);
         if let Some(u) = uses.iter().find(clash) {
@@ -74,14 +81,14 @@ pub(crate) fn check(host: &Host, disks: &[Disk], dom: Option<DomId>) -> Result<(
 }
 
 /// The disks of all domains, and files that dom0 itself has behind loop devices.
-fn others(host: &Host, dom: Option<DomId>) -> Result<Vec<Use>> {
+fn others(host: &Host, dom: Option<DomId>, exempt: Option<Uuid>) -> Result<Vec<Use>> {
     let what = || "looking for other users of the disks".to_string();
     let mut all = Vec::new();
     for kind in ["vbd", "qdisk"] {
         let base = format!("/local/domain/0/backend/{kind}");
         for id in nodes::children(host.xs, &base).during(what)? {
             let Ok(id) = id.parse::<u16>() else { continue };
-            if !alive(host, DomId(id))? {
+            if !alive(host, DomId(id), exempt)? {
                 continue;
             }
             for device in nodes::children(host.xs, &format!("{base}/{id}")).during(what)? {
@@ -95,9 +102,12 @@ fn others(host: &Host, dom: Option<DomId>) -> Result<Vec<Use>> {
 }
 
 /// A domain that has ended, or that is no more, writes nothing.
-fn alive(host: &Host, dom: DomId) -> Result<bool> {
+fn alive(host: &Host, dom: DomId, exempt: Option<Uuid>) -> Result<bool> {
     let info = host.hv.domain_info(dom)?;
-    Ok(info.is_some_and(|i| i.state.shutdown.is_none() && !i.state.dying))
+    let counts = |i: xenctrl::DomainInfo| {
+        i.state.shutdown.is_none() && !i.state.dying && !is_exempt(i.handle, exempt)
+    };
+    Ok(info.is_some_and(counts))
 }
 
 fn of_device(host: &Host, h: &Handle, ours: Option<DomId>) -> Result<Option<Use>> {

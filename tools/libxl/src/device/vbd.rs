@@ -4,7 +4,7 @@
 //! [`Source`] is what serves a disk. Loop devices unbind themselves when the back end lets go, so none is left behind.
 use super::{Device, Handle, check_driver, poll, publish, qdisk, sharing, wait_ready_within};
 use crate::hotplug::{self, Script};
-use crate::{Disk, Error, Format, Host, Result, StoreContext};
+use crate::{Disk, Error, Format, Host, Result, StoreContext, Uuid};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,7 +44,12 @@ pub(crate) fn named(disk: &Disk) -> String {
 }
 
 /// Checks disks for a new or an existing domain, before anything changes.
-pub(crate) fn check(host: &Host, disks: &[Disk], dom: Option<DomId>) -> Result<()> {
+pub(crate) fn check(
+    host: &Host,
+    disks: &[Disk],
+    dom: Option<DomId>,
+    exempt: Option<Uuid>,
+) -> Result<()> {
     for (i, disk) in disks.iter().enumerate() {
         let name = named(disk);
         if disks[..i].iter().any(|d| d.vdev.number == disk.vdev.number) {
@@ -63,7 +68,11 @@ pub(crate) fn check(host: &Host, disks: &[Disk], dom: Option<DomId>) -> Result<(
             }
         }
     }
-    sharing::check(host, disks, dom)?;
+    sharing::check(host, disks, dom, exempt)?;
+    if exempt.is_some() {
+        // It has them open as long as it is there.
+        return Ok(());
+    }
     disks.iter().try_for_each(check_access)
 }
 
@@ -365,7 +374,7 @@ impl Host<'_> {
             return Err(Error::new(message)
                 .hint("choose another virtual device, or xl block-detach that one"));
         }
-        check(self, std::slice::from_ref(disk), Some(dom))
+        check(self, std::slice::from_ref(disk), Some(dom), None)
     }
 
     /// Gives a disk to a running domain, and notes it for the domain's next start.
@@ -431,7 +440,7 @@ impl Host<'_> {
             },
             ..old.clone()
         };
-        check(self, std::slice::from_ref(&fresh), Some(dom))?;
+        check(self, std::slice::from_ref(&fresh), Some(dom), None)?;
         self.detach_disk(dom, vdev, false)?;
         self.attach_disk(dom, &fresh)
     }

@@ -5,6 +5,7 @@
 use super::{Device, Handle, check_driver, detach_forced, handles, poll, publish, wait_ready};
 use crate::bridge::Net;
 use crate::hotplug::{self, Script, locate};
+use crate::migrate::is_exempt;
 use crate::{DomainConfig, Error, Host, Mac, Result, StoreContext, Uuid, Vif};
 use std::path::PathBuf;
 use xen_abi::DomId;
@@ -61,16 +62,17 @@ fn with_numbers(config: &DomainConfig) -> Vec<Vif> {
 }
 
 /// Checks a configuration's interfaces, before anything exists.
-pub(crate) fn check(host: &Host, config: &DomainConfig) -> Result<()> {
-    check_new(host, &numbered(&config.vifs, vec![])?, config.uuid)
+/// `exempt`: the domain of this UUID is the same guest.
+pub(crate) fn check(host: &Host, config: &DomainConfig, exempt: Option<Uuid>) -> Result<()> {
+    check_new(host, &numbered(&config.vifs, vec![])?, config.uuid, exempt)
 }
 
-fn check_new(host: &Host, vifs: &[(u32, &Vif)], uuid: Uuid) -> Result<()> {
+fn check_new(host: &Host, vifs: &[(u32, &Vif)], uuid: Uuid, exempt: Option<Uuid>) -> Result<()> {
     let Some((first, vif)) = vifs.first() else {
         return Ok(());
     };
     check_driver(host, "vif", &named(vif, *first))?;
-    let mut seen: Vec<Known> = known(host)?;
+    let mut seen: Vec<Known> = known(host, exempt)?;
     for (id, vif) in vifs {
         let name = named(vif, *id);
         if !matches!(vif.backend.as_deref(), None | Some("0" | "Domain-0")) {
@@ -118,10 +120,11 @@ struct Known {
 }
 
 /// Interfaces of the domains that run. One that is dead and kept for examination sends nothing.
-fn known(host: &Host) -> Result<Vec<Known>> {
+fn known(host: &Host, exempt: Option<Uuid>) -> Result<Vec<Known>> {
     let mut all = Vec::new();
     for d in host.hv.domains()? {
-        if d.domid == DomId::DOM0 || d.state.shutdown.is_some() || d.state.dying {
+        let is_over = d.state.shutdown.is_some() || d.state.dying;
+        if d.domid == DomId::DOM0 || is_over || is_exempt(d.handle, exempt) {
             continue;
         }
         for h in handles(host, d.domid)? {
@@ -344,7 +347,7 @@ impl Host<'_> {
         let taken = self.interfaces(dom)?.iter().map(|i| i.handle.id).collect();
         let vifs = std::slice::from_ref(vif);
         let numbered = numbered(vifs, taken)?;
-        check_new(self, &numbered, uuid)?;
+        check_new(self, &numbered, uuid, None)?;
         let id = numbered.first().map(|(id, _)| *id);
         let mac = Some(mac_of(vif, uuid, id.unwrap_or_default()));
         Ok(Vif {

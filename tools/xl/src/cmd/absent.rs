@@ -5,11 +5,6 @@ use std::process::ExitCode;
 
 type Outcome = Result<ExitCode, Failure>;
 
-/// `save`, `restore`, `suspend`, `resume`, `migrate`, `migrate-receive`.
-pub fn no_save(_: &Ctx, _: &Parsed) -> Outcome {
-    fail("this release does not save, restore or migrate domains; xl shutdown and xl create them")
-}
-
 /// `vncviewer`.
 pub fn no_display(_: &Ctx, _: &Parsed) -> Outcome {
     fail("this release gives guests no display; use xl console")

@@ -21,13 +21,7 @@ const fn absent(
 
 /// The verbs.
 pub const COMMANDS: &[Command] = &[
-    absent("save", cmd::no_save),
-    absent("restore", cmd::no_save),
-    absent("suspend", cmd::no_save),
-    absent("resume", cmd::no_save),
-    absent("migrate", cmd::no_save),
-    absent("migrate-receive", cmd::no_save),
-    absent("remus", cmd::no_save),
+    absent("remus", cmd::not_here),
     absent("vncviewer", cmd::no_display),
     absent("vkb-attach", cmd::no_display),
     absent("vkb-list", cmd::no_display),
