@@ -33,7 +33,8 @@ fn is_a_dom0(host: &mut Host) -> Story {
     Ok(())
 }
 
-/// On BIOS a guest is started by systemd's command and shut down with the host; then on UEFI it was started at boot.
+/// On BIOS a guest is started by systemd's command and saved with the host; then on UEFI it goes on at boot, is shut down with the unit,
+/// and started with it.
 #[test]
 #[ignore = "emulator"]
 fn guests_live_with_the_host() -> Story {
@@ -55,6 +56,8 @@ fn guests_live_with_the_host() -> Story {
     host.dom0("systemctl restart xendomains && xl list guest")?
         .ok()?;
     host.guest_speaks("guest")?;
+    host.dom0("echo XENDOMAINS_SAVE=/var/lib/xen/save >/etc/default/xendomains")?
+        .ok()?;
     host.shut_down()?;
 
     let mut host = installed().uefi().from_disk(disk.clone()).boot()?;
@@ -62,8 +65,19 @@ fn guests_live_with_the_host() -> Story {
     host.dom0("[ -d /sys/firmware/efi ]")?; // Whether dom0 is told of it is another story's.
     host.dom0("journalctl -b -1 -u xendomains --no-pager")?
         .ok()?
+        .shows("saved guest")?
         .shows("Stopped")?
         .lacks("destroyed")?;
+    host.dom0("journalctl -b -u xendomains --no-pager; ls -A /var/lib/xen/save | wc -l")?
+        .shows("restored guest")?
+        .shows("\n0")?;
+    // It is alive: asked to shut down, it does.
+    host.dom0("xl list guest")?.ok()?;
+    host.dom0("rm /etc/default/xendomains; systemctl stop xendomains; journalctl -b -u xendomains --no-pager")?
+        .ok()?
+        .lacks("destroyed")?;
+    host.dom0("xl list | wc -l")?.shows("2")?;
+    host.dom0("systemctl start xendomains")?.ok()?;
     host.guest_speaks("guest")?;
     host.shut_down().map(drop)
 }

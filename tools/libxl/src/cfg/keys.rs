@@ -233,7 +233,7 @@ pub const KEYS: &[Key] = &[
         "nomigrate",
         Bool,
         Used,
-        "Never migrate this domain. (There is no migration yet.)",
+        "Never save or migrate this domain.",
     ),
     key("nr_spis", Int, Never, "Of other machines."),
     key("nx", Bool, Later, "NX."),
