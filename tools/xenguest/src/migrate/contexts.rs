@@ -55,8 +55,10 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        let mut ctx = VcpuGuestContext::default();
-        ctx.gdt_ents = 513;
+        let mut ctx = VcpuGuestContext {
+            gdt_ents: 513,
+            ..Default::default()
+        };
         (ctx.gdt_frames[0], ctx.gdt_frames[1], ctx.gdt_frames[2]) = (0x1001, 0x1002, 77);
         (ctx.ctrlreg[3], ctx.ctrlreg[1]) = (pfn_to_cr3(0x1003), pfn_to_cr3(0x1004));
         let before = (ctx.gdt_frames, ctx.ctrlreg);
