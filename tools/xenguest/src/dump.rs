@@ -12,7 +12,7 @@ use xen_abi::elfnote::*;
 use xen_abi::hvm::BELOW_4G_RAM_END;
 use xen_abi::{DomId, Gfn, Mfn, VcpuId};
 use xenctrl::{DomainInfo, Xenctrl};
-use xendev::{Prot, SharedMem, SharedMemExt};
+use xendev::{Prot, SharedMemExt};
 use zerocopy::IntoBytes;
 
 const PAGE: u64 = 4096;
