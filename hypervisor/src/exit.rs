@@ -5,6 +5,7 @@ use crate::arch::x86::cpu::features;
 use crate::arch::x86::pv::{self, context, ports};
 use crate::host::HOST;
 use crate::hvm::{self, Event, Reg, VirtualCpu, cpuid, emulate, events, fetch, mmio, msr};
+use crate::time;
 use domain::hvm_vcpu::Seg;
 use domain::{Domain, HvmVcpu, Vcpu};
 use hypercall::Stop;
@@ -58,6 +59,10 @@ pub enum GuestExit {
     Hlt,
     /// VMCALL or VMMCALL.
     Hypercall,
+    /// RDTSC, or what the CPU tells as that: RDTSCP.
+    Rdtsc,
+    /// RDTSCP.
+    Rdtscp,
     /// RDMSR.
     ReadMsr,
     /// WRMSR.
@@ -101,7 +106,9 @@ pub fn answer<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu,
         GuestExit::Cpuid => cpuid_instruction(cpu, dom, v),
         GuestExit::Hlt => hlt(cpu, v),
         GuestExit::Hypercall => hypercall(cpu, v),
-        GuestExit::ReadMsr => read_msr(cpu, v, hvm),
+        GuestExit::Rdtsc => read_tsc(cpu, v, false),
+        GuestExit::Rdtscp => read_tsc(cpu, v, true),
+        GuestExit::ReadMsr => read_msr(cpu, dom, v, hvm),
         GuestExit::WriteMsr => write_msr(cpu, dom, v, hvm),
         GuestExit::Xsetbv => xsetbv(cpu, hvm),
         GuestExit::Port(access) => port(cpu, dom, v, hvm, access),
@@ -113,7 +120,13 @@ pub fn answer<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu,
         }
         GuestExit::Undefined => cpu.inject(hvm::UD),
         GuestExit::Refused => cpu.inject(hvm::GP),
-        GuestExit::Exception(DB, _) => cpu.inject(Event::Exception(DB, None)),
+        GuestExit::Exception(DB, _) => {
+            // As the CPU does when it delivers one itself.
+            if cpu.reg(Reg::DebugCtl) != 0 {
+                cpu.set_reg(Reg::DebugCtl, 0);
+            }
+            cpu.inject(Event::Exception(DB, None));
+        }
         GuestExit::Exception(AC, _) => cpu.inject(Event::Exception(AC, Some(0))),
         GuestExit::Exception(..) => {}
         GuestExit::Memory(access) => mmio::access(cpu, dom, v, hvm, access),
@@ -208,9 +221,27 @@ fn hypercall<C: VirtualCpu>(cpu: &mut C, v: &Vcpu) {
     cpu.retire(length);
 }
 
-fn read_msr<C: VirtualCpu>(cpu: &mut C, v: &Vcpu, hvm: &HvmVcpu) {
+/// RDTSC or RDTSCP, whose privileges the CPU has checked.
+fn read_tsc<C: VirtualCpu>(cpu: &mut C, v: &Vcpu, aux: bool) {
+    let plain = match aux {
+        true => None,
+        false => fetch::length_of_two_byte(cpu, &[0x31]),
+    };
+    let Some(length) = plain.or_else(|| fetch::length_of_rdtscp(cpu)) else {
+        return;
+    };
     let regs = &mut pv::info().regs;
-    match msr::read(cpu, v, hvm, regs.rcx as u32) {
+    let value = v.tsc.at(time::rdtsc());
+    (regs.rax, regs.rdx) = (value & 0xffff_ffff, value >> 32);
+    if plain.is_none() {
+        regs.rcx = msr::tsc_aux() & 0xffff_ffff;
+    }
+    cpu.retire(length);
+}
+
+fn read_msr<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu) {
+    let regs = &mut pv::info().regs;
+    match msr::read(cpu, dom, v, hvm, regs.rcx as u32) {
         Some(value) => {
             if skip(cpu, &[0x32]) {
                 (regs.rax, regs.rdx) = (value & 0xffff_ffff, value >> 32);

@@ -5,7 +5,7 @@ use crate::arch::x86::cpu::features;
 use crate::arch::x86::pv::{self, emulate};
 use crate::time;
 use core::sync::atomic::Ordering;
-use domain::Vcpu;
+use domain::{Domain, Vcpu};
 use spin::Once;
 use x86_64::registers::xcontrol::XCr0;
 
@@ -18,10 +18,10 @@ const L1C_OSXSAVE: u32 = 1 << 27;
 
 /// eax, ebx, ecx, edx for the running vcpu.
 pub fn answer(v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
-    if (BASE..BASE + 0x100).contains(&leaf) {
-        return hypervisor_leaf(leaf - BASE, sub);
-    }
     let (dom, _) = pv::guest();
+    if (BASE..BASE + 0x100).contains(&leaf) {
+        return hypervisor_leaf(dom, v, leaf - BASE, sub);
+    }
     let mut r = dom.cpuid.lock().get(leaf, sub);
     match leaf {
         1 => {
@@ -88,27 +88,41 @@ pub fn state_size(compacted: bool) -> u32 {
 }
 
 /// The hypervisor's own leaves, by their number after the first.
-pub fn hypervisor_leaf(leaf: u32, sub: u32) -> [u32; 4] {
+pub fn hypervisor_leaf(dom: &Domain, v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
     match leaf {
         // "XenVMMXenVMM": the signature of the ABI, which guests look for.
         0 => [LAST, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e],
         1 => [4 << 16 | 17, 0, 0, 0],
         2 => [1, BASE, 1, 0],
-        3 => match sub {
-            0 => [1 << 1, 1, (time::tsc_hz() / 1000) as u32, 0],
-            1 => {
-                let scale = time::scale();
-                let offset = time::boot_tsc().wrapping_neg();
-                [
-                    offset as u32,
-                    (offset >> 32) as u32,
-                    scale.mul,
-                    scale.shift as u8 as u32,
-                ]
-            }
-            _ => [0; 4],
-        },
+        3 => tsc_leaf(dom, v, sub),
         5 => [0, u32::from(features().phys_bits), 0, 0],
+        _ => [0; 4],
+    }
+}
+
+/// How the vcpu's TSC runs.
+fn tsc_leaf(dom: &Domain, v: &Vcpu, sub: u32) -> [u32; 4] {
+    const EMULATED: u32 = 1 << 0;
+    const RELIABLE: u32 = 1 << 1;
+    match sub {
+        0 => {
+            let timing = *dom.tsc.lock();
+            let emulated = if v.tsc.is_trapped() { EMULATED } else { 0 };
+            [
+                emulated | RELIABLE,
+                timing.mode,
+                timing.khz,
+                timing.incarnation,
+            ]
+        }
+        1 => {
+            let (line, scale) = (v.tsc.line(), time::scale());
+            let (mul, shift) = line.clock_scale(scale.mul, scale.shift);
+            let offset = line.at(time::boot_tsc()).wrapping_neg();
+            let shift = u32::from(shift as u8);
+            [offset as u32, (offset >> 32) as u32, mul, shift]
+        }
+        2 => [(time::tsc_hz() / 1000) as u32, 0, 0, 0],
         _ => [0; 4],
     }
 }

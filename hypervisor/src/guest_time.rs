@@ -13,16 +13,18 @@ use zerocopy::IntoBytes;
 
 const TIME: usize = core::mem::offset_of!(VcpuInfo, time);
 
-/// The line from TSC to system time. It is the same for the whole uptime: the TSC's rate is constant, and the line
-/// starts where system time does.
-fn line() -> VcpuTimeInfo {
+/// The line from the vcpu's TSC to system time. It starts where system time does, and is the same until the TSC is set: the
+/// TSC's rate is constant.
+fn line(v: &Vcpu) -> VcpuTimeInfo {
     let scale = time::scale();
+    let tsc = v.tsc.line();
+    let (tsc_to_system_mul, tsc_shift) = tsc.clock_scale(scale.mul, scale.shift);
     VcpuTimeInfo {
         version: 2,
-        tsc_timestamp: time::boot_tsc(),
+        tsc_timestamp: tsc.at(time::boot_tsc()),
         system_time: 0,
-        tsc_to_system_mul: scale.mul,
-        tsc_shift: scale.shift,
+        tsc_to_system_mul,
+        tsc_shift,
         flags: PVCLOCK_TSC_STABLE_BIT,
         ..VcpuTimeInfo::default()
     }
@@ -33,14 +35,13 @@ pub fn write_clock(v: &Vcpu) {
     let Some((mfn, offset)) = v.info.get() else {
         return;
     };
-    write_at(mfn, offset + TIME);
+    write_at(mfn, offset + TIME, &line(v));
 }
 
-fn write_at(mfn: Mfn, offset: usize) {
+fn write_at(mfn: Mfn, offset: usize, line: &VcpuTimeInfo) {
     let Some(version) = HOST.shared_u32(mfn, offset) else {
         return;
     };
-    let line = line();
     // Readers retry while the version is odd.
     let now = version.load(Ordering::Relaxed);
     version.store(now | 1, Ordering::SeqCst);
@@ -54,7 +55,7 @@ pub fn write_secondary(v: &Vcpu) {
     let gva = v.time_gva.load(Ordering::Relaxed);
     if gva != 0 {
         // A guest that gave a bad address gets no clock there.
-        let _ = HOST.copy_to_guest(gva, line().as_bytes());
+        let _ = HOST.copy_to_guest(gva, line(v).as_bytes());
     }
 }
 

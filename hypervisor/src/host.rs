@@ -14,6 +14,7 @@ use ::mm::{FrameTable, Heap, Kind, LastRef, MmioAccess};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use domain::tsc::Scaling;
 use domain::{
     CpuMask, CpuidPolicy, CpuidResult, Domain, EfiInfo, Fault, Host, HostInfo, IrqControl, Mutex,
     Registry, SegmentBase, Vcpu,
@@ -262,6 +263,9 @@ impl Host for Machine {
     }
     fn tsc(&self) -> u64 {
         time::rdtsc()
+    }
+    fn tsc_scaling(&self) -> Option<Scaling> {
+        vendor::tsc_scaling()
     }
     fn wallclock_base_ns(&self) -> u64 {
         time::wall_at_boot()

@@ -35,7 +35,10 @@ fn next_deadline(v: &Vcpu) -> Option<u64> {
     } else {
         v.periodic_next_ns.load(Ordering::Relaxed)
     };
-    let apic = v.hvm.as_ref().map_or(0, |h| hvm::events::timer_deadline(h));
+    let apic = v
+        .hvm
+        .as_ref()
+        .map_or(0, |h| hvm::events::timer_deadline(v, h));
     let watchdogs = v.watchdog_ns.iter().map(|w| w.load(Ordering::Relaxed));
     [
         apic,

@@ -51,6 +51,9 @@ fn hardware_guests(host: &mut Host) -> Story {
     host.micro_pvh("micro", "strings")?;
     host.guest_says("micro", "strings: 0 wrong")?;
     host.dom0("xl destroy micro")?.ok()?;
+    host.micro_pvh("micro", "tsc")?;
+    host.guest_says("micro", "tsc: 0 wrong")?;
+    host.dom0("xl destroy micro")?.ok()?;
     for deed in ["spin", "random 1", "remap 1", "apic 1", "halt"] {
         host.micro_pvh("micro", deed)?;
         host.dom0("sleep 1; xl list micro")?.ok()?;

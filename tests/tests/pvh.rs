@@ -180,6 +180,13 @@ fn a_guest_that_misbehaves_disturbs_nobody(host: Builder) -> Story {
     host.micro_pvh("strings", "strings")?;
     host.guest_says("strings", "strings: 0 wrong")?;
     host.dom0("xl destroy strings")?.ok()?;
+    host.micro_pvh("tsc", "tsc")?;
+    host.guest_says("tsc", "tsc: 0 wrong")?;
+    let again = "xl destroy tsc && echo 'tsc_mode=\"always_emulate\"' >>/tmp/tsc.cfg && xl create -q /tmp/tsc.cfg";
+    host.dom0(again)?.ok()?;
+    let said = host.guest_says("tsc", "tsc: 0 wrong")?;
+    assert!(said.contains("flags 0x3"), "not emulated: {said}");
+    host.dom0("xl destroy tsc")?.ok()?;
     host.micro_pvh("polite", "unmapped")?;
     host.guest_says("polite", "microguest: done")?;
     for deed in [

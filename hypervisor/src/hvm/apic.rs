@@ -25,14 +25,14 @@ pub fn send(dom: &Domain, sender: u32, ipi: &Ipi) {
         if !hvm.lapic.lock().is_addressed(ipi, sender) {
             continue;
         }
-        deliver(v, hvm, ipi.action);
+        deliver(dom, v, hvm, ipi.action);
         if matches!(ipi.action, Action::Lowest(_)) {
             return;
         }
     }
 }
 
-fn deliver(v: &Vcpu, hvm: &HvmVcpu, action: Action) {
+fn deliver(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, action: Action) {
     match action {
         Action::Fixed(vector) | Action::Lowest(vector) => {
             if hvm.lapic.lock().raise(vector, false) {
@@ -49,30 +49,33 @@ fn deliver(v: &Vcpu, hvm: &HvmVcpu, action: Action) {
             HOST.preempt(v);
             hvm.lapic.lock().init();
         }
-        Action::Startup(page) => start_up(v, hvm, page),
+        Action::Startup(page) => start_up(dom, v, hvm, page),
     }
 }
 
 /// A start-up message: a vcpu that is down starts in real mode.
-fn start_up(v: &Vcpu, hvm: &HvmVcpu, page: u8) {
+fn start_up(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, page: u8) {
     if !v.is_down() {
         return;
     }
     HOST.wait_descheduled(v);
     hvm.state.lock().start_at_page(page);
+    if let Some(boot) = dom.vcpus.first() {
+        v.tsc.follow(&boot.tsc);
+    }
     v.initialised.store(true, Ordering::Release);
     v.clear_flags(PF_DOWN);
     HOST.kick(v);
 }
 
 /// Reads the MMIO page.
-pub fn read(hvm: &HvmVcpu, offset: u16, size: u8) -> u32 {
-    hvm.lapic.lock().mmio_read(offset, size, now())
+pub fn read(v: &Vcpu, hvm: &HvmVcpu, offset: u16, size: u8) -> u32 {
+    hvm.lapic.lock().mmio_read(offset, size, now(v))
 }
 
 /// Writes the MMIO page.
 pub fn write(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, offset: u16, size: u8, value: u32) {
-    let what = hvm.lapic.lock().mmio_write(offset, size, value, now());
+    let what = hvm.lapic.lock().mmio_write(offset, size, value, now(v));
     effect(dom, v, what);
 }
 

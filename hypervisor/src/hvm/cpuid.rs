@@ -16,7 +16,7 @@ pub fn answer(dom: &Domain, v: &Vcpu, osxsave: bool, leaf: u32, sub: u32) -> [u3
         return [flags, v.id.0, u32::from(dom.id.0), 0];
     }
     if OWN.contains(&leaf) {
-        return guest_cpuid::hypervisor_leaf(leaf - CPUID_FIRST_LEAF, sub);
+        return guest_cpuid::hypervisor_leaf(dom, v, leaf - CPUID_FIRST_LEAF, sub);
     }
     let mut r = dom.cpuid.lock().get(leaf, sub);
     let apic_id = v.id.0 * 2;

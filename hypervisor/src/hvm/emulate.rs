@@ -226,7 +226,7 @@ impl<C: VirtualCpu> System for Machine<'_, C> {
         let (first, second) = bytes.split_at_mut(one.1);
         for (gpa, part) in [(one.0, first), (two.0, second)] {
             if !part.is_empty() && !memory::read_physical(self.dom, gpa, part) {
-                mmio::device_read(self.dom, self.hvm, gpa, part);
+                mmio::device_read(self.dom, self.v, self.hvm, gpa, part);
             }
         }
         Ok(())
@@ -250,7 +250,7 @@ impl<C: VirtualCpu> System for Machine<'_, C> {
         }
         let mut found = [0; 8];
         let part = found.get_mut(..len).unwrap_or(&mut []);
-        mmio::device_read(self.dom, self.hvm, one.0, part);
+        mmio::device_read(self.dom, self.v, self.hvm, one.0, part);
         if u64::from_le_bytes(found) != old {
             return Ok(Locked::Differs);
         }

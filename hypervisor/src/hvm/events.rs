@@ -13,9 +13,9 @@ use vdev::{Now, Via};
 
 const FLAG_IF: u64 = 1 << 9;
 
-/// Both clocks, as the guest has them.
-pub fn now() -> Now {
-    let tsc = time::rdtsc();
+/// Both clocks, as the vcpu has them.
+pub fn now(v: &Vcpu) -> Now {
+    let tsc = v.tsc.at(time::rdtsc());
     Now {
         ns: time::now_ns(),
         tsc,
@@ -88,11 +88,12 @@ pub fn halt(v: &Vcpu, interruptible: bool) {
 }
 
 /// The APIC timer's next deadline in nanoseconds since boot, 0 = none.
-pub fn timer_deadline(hvm: &HvmVcpu) -> u64 {
+pub fn timer_deadline(v: &Vcpu, hvm: &HvmVcpu) -> u64 {
     match hvm.lapic.lock().deadline() {
         vdev::vlapic::Deadline::Never => 0,
         vdev::vlapic::Deadline::Ns(at) => at.max(1),
         vdev::vlapic::Deadline::Tsc(at) => {
+            let at = v.tsc.line().host_at(at, time::rdtsc());
             let ticks = at.saturating_sub(time::boot_tsc());
             time::scale().to_ns(ticks).saturating_add(1)
         }
@@ -103,7 +104,7 @@ pub fn timer_deadline(hvm: &HvmVcpu) -> u64 {
 pub fn expire_timer(v: &Vcpu, hvm: &HvmVcpu) {
     let wake = {
         let mut lapic = hvm.lapic.lock();
-        lapic.expire(now());
+        lapic.expire(now(v));
         lapic.pending().is_some()
     };
     if wake {

@@ -61,6 +61,14 @@ pub fn length_of_call(cpu: &impl VirtualCpu) -> Option<u64> {
     })
 }
 
+/// RDTSCP.
+pub fn length_of_rdtscp(cpu: &impl VirtualCpu) -> Option<u64> {
+    length(cpu, |code| match code {
+        [0x0f, 0x01, 0xf9, ..] => Some(3),
+        _ => None,
+    })
+}
+
 /// XSETBV.
 pub fn length_of_xsetbv(cpu: &impl VirtualCpu) -> Option<u64> {
     length(cpu, |code| match code {

@@ -50,7 +50,7 @@ fn simple<C: VirtualCpu>(
     regs.rflags = cpu.reg(Reg::Rflags);
     let done = match access.write {
         true => write(dom, v, hvm, access.gpa, code),
-        false => read(dom, hvm, access.gpa, code),
+        false => read(dom, v, hvm, access.gpa, code),
     };
     if !done {
         return false;
@@ -64,11 +64,11 @@ fn simple<C: VirtualCpu>(
 }
 
 /// Reads a device's registers: a word at a time, ones where there is nothing.
-pub fn device_read(dom: &Domain, hvm: &HvmVcpu, gpa: u64, bytes: &mut [u8]) {
+pub fn device_read(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, gpa: u64, bytes: &mut [u8]) {
     for (at, part) in (gpa..).step_by(4).zip(bytes.chunks_mut(4)) {
         let size = part.len() as u8;
         let value = match register(at) {
-            Some(offset) => apic::read(hvm, offset, size),
+            Some(offset) => apic::read(v, hvm, offset, size),
             None => ioapic::read(dom, at, size).unwrap_or(!0),
         };
         for (byte, value) in part.iter_mut().zip(value.to_le_bytes()) {
@@ -104,14 +104,14 @@ fn register(gpa: u64) -> Option<u16> {
     (gpa & !0xfff == vlapic::BASE).then_some(gpa as u16 & 0xfff)
 }
 
-fn read(dom: &Domain, hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
+fn read(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
     let mut regs = Regs(&mut pv::info().regs);
     let Ok(op) = decode_mem_read(code) else {
         return false;
     };
     let value = match register(gpa) {
         Some(offset) if op.width().bytes() <= 4 => {
-            apic::read(hvm, offset, op.width().bytes() as u8).into()
+            apic::read(v, hvm, offset, op.width().bytes() as u8).into()
         }
         _ => ioapic::read(dom, gpa, op.width().bytes() as u8).map_or(u64::MAX, u64::from),
     };
@@ -126,7 +126,7 @@ fn write(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, gpa: u64, code: &[u8]) -> bool {
     };
     let size = op.width().bytes() as u8;
     let at = register(gpa).filter(|_| size <= 4);
-    let old = at.map_or(u64::MAX, |offset| apic::read(hvm, offset, size).into());
+    let old = at.map_or(u64::MAX, |offset| apic::read(v, hvm, offset, size).into());
     if let (Some(offset), Some(value)) = (at, op.value(old, &regs)) {
         apic::write(dom, v, hvm, offset, size, value as u32);
     } else if at.is_none()

@@ -21,6 +21,7 @@ use crate::arch::x86::pv;
 use crate::exit::GuestExit;
 use crate::schedule;
 use domain::hvm_vcpu::{Seg, Segment};
+use domain::tsc::Counter;
 use domain::{Domain, GuestPaging, HvmVcpu, Vcpu};
 
 /// An event to deliver on entry.
@@ -73,6 +74,7 @@ pub enum Reg {
     Cr4,
     Efer,
     Pat,
+    DebugCtl,
 }
 
 /// The loaded vcpu, as exits are answered.
@@ -104,6 +106,12 @@ pub trait VirtualCpu {
     fn task_priority(&self) -> u8;
     /// Sets CR8.
     fn set_task_priority(&mut self, class: u8);
+    /// Where the last branch, and the last interrupt, came from and went to, if the CPU keeps that for guests.
+    fn last_branch(&self, _n: usize) -> Option<u64> {
+        None
+    }
+    /// The vcpu's TSC has been set.
+    fn follow_tsc(&mut self, tsc: &Counter);
     /// Translations of the guest in this CPU's TLB are no longer good.
     fn flush(&mut self);
     /// Length in bytes of the instruction that the last exit was for, where the CPU tells it.

@@ -2,7 +2,9 @@
 
 use super::events::now;
 use super::{Reg, VirtualCpu, apic, p2m};
-use crate::timers;
+use crate::arch::x86::cpu::features;
+use crate::arch::x86::pv::context::{rdmsr, wrmsr};
+use crate::{guest_time, time, timers};
 use domain::hvm_vcpu::MTRR_CAP;
 use domain::{Domain, HvmVcpu, Vcpu};
 use vdev::vlapic::Effect;
@@ -10,6 +12,7 @@ use xen_abi::cpuid::MSR_HYPERCALL_BASE;
 
 const TSC: u32 = 0x10;
 const PLATFORM_ID: u32 = 0x17;
+const TSC_ADJUST: u32 = 0x3b;
 const APIC_BASE: u32 = 0x1b;
 const FEATURE_CONTROL: u32 = 0x3a;
 const MICROCODE: u32 = 0x8b;
@@ -18,6 +21,10 @@ const MCG_CAP: u32 = 0x179;
 const MCG_STATUS: u32 = 0x17a;
 const MISC_ENABLE: u32 = 0x1a0;
 const DEBUGCTL: u32 = 0x1d9;
+/// Recording of branches, single-stepping by branches.
+const DEBUGCTL_KNOWN: u64 = 3;
+/// Of AMD's: from, to, and the same of the last interrupt or exception.
+const LAST_BRANCH: core::ops::RangeInclusive<u32> = 0x1db..=0x1de;
 const MTRR_FIXED: [u32; 11] = [
     0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f,
 ];
@@ -41,13 +48,20 @@ const EFER_LMA: u64 = 1 << 10;
 const CR0_PG: u64 = 1 << 31;
 
 /// The value the guest reads, `None` for #GP.
-pub fn read<C: VirtualCpu>(cpu: &mut C, _v: &Vcpu, hvm: &HvmVcpu, msr: u32) -> Option<u64> {
+pub fn read<C: VirtualCpu>(
+    cpu: &mut C,
+    dom: &Domain,
+    v: &Vcpu,
+    hvm: &HvmVcpu,
+    msr: u32,
+) -> Option<u64> {
     Some(match msr {
-        TSC => now().tsc,
+        TSC => now(v).tsc,
+        TSC_ADJUST if has_tsc_adjust(dom) => v.tsc.adjust(),
         APIC_BASE => hvm.lapic.lock().base(),
         0x800..=0x8ff => {
             apic::take_priority(cpu, hvm);
-            return hvm.lapic.lock().msr_read(msr, now()).ok();
+            return hvm.lapic.lock().msr_read(msr, now(v)).ok();
         }
         TSC_DEADLINE => hvm.lapic.lock().tsc_deadline(),
         EFER => cpu.reg(Reg::Efer) & EFER_KNOWN,
@@ -55,8 +69,10 @@ pub fn read<C: VirtualCpu>(cpu: &mut C, _v: &Vcpu, hvm: &HvmVcpu, msr: u32) -> O
         MTRR_CAPABILITIES => MTRR_CAP,
         MTRR_DEFAULT => hvm.state.lock().mtrr.default,
         0x200..=0x20f => *hvm.state.lock().mtrr.variable.get(msr as usize - 0x200)?,
-        TSC_AUX => crate::arch::x86::pv::context::rdmsr(TSC_AUX),
-        PLATFORM_ID | FEATURE_CONTROL | MICROCODE | MCG_CAP | MCG_STATUS | DEBUGCTL => 0,
+        TSC_AUX => tsc_aux(),
+        PLATFORM_ID | FEATURE_CONTROL | MICROCODE | MCG_CAP | MCG_STATUS => 0,
+        DEBUGCTL => cpu.reg(Reg::DebugCtl),
+        m if LAST_BRANCH.contains(&m) => cpu.last_branch((m - LAST_BRANCH.start()) as usize)?,
         // Fast strings.
         MISC_ENABLE => 1,
         K8_SYSCFG | K8_HWCR | NB_CFG | K8_INT_PENDING => 0,
@@ -86,7 +102,7 @@ pub fn write<C: VirtualCpu>(
         }
         0x800..=0x8ff => {
             apic::take_priority(cpu, hvm);
-            let what = hvm.lapic.lock().msr_write(msr, value, now()).ok()?;
+            let what = hvm.lapic.lock().msr_write(msr, value, now(v)).ok()?;
             apic::give_priority(cpu, hvm);
             apic::effect(dom, v, what);
         }
@@ -95,6 +111,14 @@ pub fn write<C: VirtualCpu>(
             if what == Effect::Timer {
                 timers::changed(v);
             }
+        }
+        TSC => {
+            v.tsc.write(time::rdtsc(), value);
+            tsc_changed(cpu, v);
+        }
+        TSC_ADJUST if has_tsc_adjust(dom) => {
+            v.tsc.write_adjust(value);
+            tsc_changed(cpu, v);
         }
         EFER => return write_efer(cpu, value),
         PAT => {
@@ -105,19 +129,42 @@ pub fn write<C: VirtualCpu>(
             return good.then(|| cpu.set_reg(Reg::Pat, value));
         }
         TSC_AUX => {
-            if value >> 32 != 0 || !crate::arch::x86::cpu::features().rdtscp {
+            if value >> 32 != 0 || !features().rdtscp {
                 return None;
             }
-            crate::arch::x86::pv::context::wrmsr(TSC_AUX, value);
+            wrmsr(TSC_AUX, value);
         }
         MSR_HYPERCALL_BASE => return p2m::write_hypercall_page(dom, value >> 12),
         // What a kernel sets out of habit.
-        TSC | MICROCODE | MISC_ENABLE | MCG_STATUS | DEBUGCTL | K8_SYSCFG | K8_HWCR | NB_CFG
-        | AMD64_DE_CFG => {}
+        MICROCODE | MISC_ENABLE | MCG_STATUS | K8_SYSCFG | K8_HWCR | NB_CFG | AMD64_DE_CFG => {}
         m if K7_PERF.contains(&m) => {}
+        DEBUGCTL if value & !DEBUGCTL_KNOWN == 0 => cpu.set_reg(Reg::DebugCtl, value),
+        // The CPU writes them.
+        m if LAST_BRANCH.contains(&m) => drop(cpu.last_branch(0)?),
         m => return write_mtrr(hvm, m, value),
     }
     Some(())
+}
+
+/// `IA32_TSC_AUX` of the loaded vcpu; zero where there is none.
+pub fn tsc_aux() -> u64 {
+    match features().rdtscp {
+        true => rdmsr(TSC_AUX),
+        false => 0,
+    }
+}
+
+/// Does CPUID offer `IA32_TSC_ADJUST`?
+fn has_tsc_adjust(dom: &Domain) -> bool {
+    dom.cpuid.lock().get(7, 0)[1] & 1 << 1 != 0
+}
+
+/// The vcpu's TSC has moved, and all that is told or waited for by it.
+fn tsc_changed<C: VirtualCpu>(cpu: &mut C, v: &Vcpu) {
+    cpu.follow_tsc(&v.tsc);
+    guest_time::write_clock(v);
+    guest_time::write_secondary(v);
+    timers::changed(v);
 }
 
 fn write_efer<C: VirtualCpu>(cpu: &mut C, value: u64) -> Option<()> {

@@ -5,11 +5,21 @@ use crate::arch::x86::svm::{self, Svm};
 use crate::arch::x86::vmx::{self, Vmx};
 use ::mm::p2m::Format;
 use alloc::sync::Arc;
+use domain::tsc::Scaling;
 use domain::{Domain, GuestPaging, Vcpu};
 
 /// Can hardware guests be run?
 pub fn available() -> bool {
     vmx::available() || svm::available()
+}
+
+/// How the CPU multiplies the TSC for guests, if it does.
+pub fn tsc_scaling() -> Option<Scaling> {
+    if vmx::available() {
+        vmx::tsc_scaling()
+    } else {
+        svm::tsc_scaling()
+    }
 }
 
 /// Sets this CPU up for them.

@@ -365,13 +365,13 @@ impl Reader<'_> {
     }
 
     fn tsc_mode(&mut self) -> u32 {
-        const NAMES: [&str; 4] = ["default", "always_emulate", "native", "native_paravirt"];
+        const NAMES: [&str; 3] = ["default", "always_emulate", "native"];
         let Some(value) = self.value("tsc_mode").map(|s| s.value.clone()) else {
             return 0;
         };
         let by_number = value
             .as_int()
-            .filter(|n| (0..4).contains(n))
+            .filter(|n| (0..3).contains(n))
             .map(|n| n as u32);
         let by_name = value
             .as_str()
@@ -380,7 +380,10 @@ impl Reader<'_> {
         by_number.or(by_name).unwrap_or_else(|| {
             self.error(
                 "tsc_mode",
-                format!("\"tsc_mode\" is one of {}", NAMES.join(", ")),
+                format!(
+                    "\"tsc_mode\" is one of {} (\"native_paravirt\" is no more)",
+                    NAMES.join(", ")
+                ),
             );
             0
         })

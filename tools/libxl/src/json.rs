@@ -164,8 +164,7 @@ impl DomainConfig {
         if pinned && !alive {
             put("numa_placement", word(false));
         }
-        if let Some(mode) =
-            ["", "always_emulate", "native", "native_paravirt"].get(self.tsc_mode as usize)
+        if let Some(mode) = ["", "always_emulate", "native"].get(self.tsc_mode as usize)
             && !mode.is_empty()
         {
             put("tsc_mode", json!(mode));

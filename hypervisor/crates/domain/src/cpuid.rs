@@ -150,9 +150,11 @@ const HVM_L1D_HIDE: u32 = (1 << 7)
     | (1 << 31);
 /// APIC, MTRR.
 const HVM_L1D_ADD: u32 = 1 << 9 | 1 << 12;
-/// `leaf 7 ebx`: TSC_ADJUST, SGX, HLE, PQM, MPX, PQE, RTM, PT.
+/// `leaf 7 ebx`: SGX, HLE, PQM, MPX, PQE, RTM, PT.
 const HVM_L7B_HIDE: u32 =
-    (1 << 1) | (1 << 2) | (1 << 4) | (1 << 11) | (1 << 12) | (1 << 14) | (1 << 15) | (1 << 25);
+    (1 << 2) | (1 << 4) | (1 << 11) | (1 << 12) | (1 << 14) | (1 << 15) | (1 << 25);
+/// `leaf 7 ebx`: TSC_ADJUST, which is emulated.
+const HVM_L7B_ADD: u32 = 1 << 1;
 /// `leaf 7 ecx` kept beyond what PV guests have: UMIP, RDPID.
 const HVM_L7C_KEEP: u32 = L7C_KEEP | 1 << 2 | 1 << 22;
 /// `0x80000001 edx`: MCE, MCA, FFXSR.
@@ -168,7 +170,12 @@ fn hvm_mask(leaf: u32, sub: u32, r: CpuidResult) -> CpuidResult {
             (c & !HVM_L1C_HIDE) | HVM_L1C_ADD,
             (d & !HVM_L1D_HIDE) | HVM_L1D_ADD,
         ],
-        7 if sub == 0 => [0, b & !HVM_L7B_HIDE, c & HVM_L7C_KEEP, d & L7D_KEEP],
+        7 if sub == 0 => [
+            0,
+            b & !HVM_L7B_HIDE | HVM_L7B_ADD,
+            c & HVM_L7C_KEEP,
+            d & L7D_KEEP,
+        ],
         0x8000_0001 => [a, b, c & !E1C_HIDE, d & !HVM_E1D_HIDE],
         _ => pv_mask(leaf, sub, r),
     }

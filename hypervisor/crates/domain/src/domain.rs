@@ -1,6 +1,7 @@
 //! A domain: [`Domain`], its memory account and its limits.
 use crate::cpuid::CpuidPolicy;
 use crate::hvm::Hvm;
+use crate::tsc::{self, Timing};
 use crate::{Host, Mutex, RwLock, Vcpu, alloc_shared_page};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -146,6 +147,8 @@ pub struct Domain {
     pub e820: Mutex<Vec<E820Entry>>,
     /// Offset of its wall clock in seconds.
     pub time_offset_s: AtomicI64,
+    /// How its time-stamp counters run.
+    pub tsc: Mutex<Timing>,
     /// `VMASST_TYPE_*` bits.
     pub assists: AtomicU64,
     /// Its CPU pool. Changed under the registry's lock on the pools.
@@ -221,6 +224,7 @@ impl Domain {
             dirty_cpus: AtomicU64::new(0),
             e820: Mutex::new(Vec::new()),
             time_offset_s: AtomicI64::new(0),
+            tsc: Mutex::new(Timing::default()),
             assists: AtomicU64::new(0),
             pool: AtomicU32::new(sched::POOL0),
             weight: AtomicU32::new(256),
@@ -231,6 +235,7 @@ impl Domain {
             target: AtomicU32::new(u32::from(DomId::INVALID.0)),
             retired_ns: AtomicU64::new(0),
         };
+        tsc::begin(h, &dom);
         // vcpus 0..32 find their vcpu_info in the shared page until they register another place.
         for v in dom.vcpus.iter().take(xen_abi::xen::LEGACY_MAX_VCPUS) {
             v.info.set(shared_info, v.id.0 as usize * 64);

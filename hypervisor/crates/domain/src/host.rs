@@ -1,5 +1,6 @@
 //! What the pure crates ask of the machine: [`Host`]. The hypervisor implements it on real hardware, the
 //! loopback tests on plain vectors.
+use crate::tsc::Scaling;
 use crate::{CpuidPolicy, CpuidResult, Domain, Vcpu};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -129,6 +130,10 @@ pub trait Host: mm::Platform + Sync + 'static {
     fn now_ns(&self) -> u64;
     /// Current TSC value.
     fn tsc(&self) -> u64;
+    /// How the CPU multiplies the TSC for hardware-virtualised guests; `None`: not at all.
+    fn tsc_scaling(&self) -> Option<Scaling> {
+        None
+    }
     /// Nanoseconds since the Unix epoch at boot (`now_ns` 0).
     fn wallclock_base_ns(&self) -> u64;
     /// Sets the wall clock base (platform_op settime).

@@ -107,6 +107,10 @@ pub struct HvmState {
     pub mtrr: Mtrr,
     /// Debug registers 0-3, 6, 7.
     pub debug: [u64; 8],
+    /// `IA32_DEBUGCTL`.
+    pub debugctl: u64,
+    /// AMD's records of branches: see the hypervisor's `svm`.
+    pub last_branch: [u64; 4],
     pub xcr0: u64,
     pub fpu: Box<FpuArea>,
     /// No interrupt before the next instruction (STI, MOV SS).
@@ -162,6 +166,8 @@ impl HvmState {
                 default: 0,
             },
             debug: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
+            debugctl: 0,
+            last_branch: [0; 4],
             xcr0: 1,
             fpu: Box::new(FpuArea::reset()),
             shadow: false,

@@ -26,6 +26,7 @@ pub mod physmap;
 pub mod pool;
 pub mod pv;
 mod registry;
+pub mod tsc;
 mod vcpu;
 
 pub use cpuid::{CpuidPolicy, CpuidResult, MAX_LEAVES, PV_XCR0};

@@ -1,6 +1,7 @@
 //! A virtual CPU: [`Vcpu`]. Scheduling flags and guest-visible areas are atomics; the PV register state sits
 //! in [`PvVcpu`] behind a lock that only its own CPU and the toolstack (while it is paused) take.
 use crate::pv::PvVcpu;
+use crate::tsc::Counter;
 use crate::{HvmVcpu, Mutex};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -127,6 +128,8 @@ pub struct Vcpu {
     pub kernel_l4: AtomicU64,
     /// L4 frame of the user address space, 0 = none. Holds a type reference.
     pub user_l4: AtomicU64,
+    /// Its time-stamp counter.
+    pub tsc: Counter,
     /// Everything else of the PV architecture state.
     pub pv: Mutex<PvVcpu>,
     /// The state of a hardware-virtualised vcpu; `None`: it is a PV one.
@@ -169,6 +172,7 @@ impl Vcpu {
             kernel_sp: AtomicU64::new(0),
             kernel_l4: AtomicU64::new(0),
             user_l4: AtomicU64::new(0),
+            tsc: Counter::default(),
             pv: Mutex::new(PvVcpu::new()),
             hvm: None,
         }

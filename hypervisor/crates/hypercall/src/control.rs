@@ -84,7 +84,7 @@ fn of_domain<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, op: &mut Domctl) -> Outcome
         dc::SETTIMEOFFSET => lifecycle::set_time_offset(cx, dom, op),
         dc::SET_TARGET => lifecycle::set_target(cx, dom, op),
         dc::SET_VIRQ_HANDLER => lifecycle::set_virq_handler(dom, op),
-        dc::GETTSCINFO => lifecycle::get_tsc_info(cx, op),
+        dc::GETTSCINFO => lifecycle::get_tsc_info(cx, dom, op),
         dc::SETTSCINFO => lifecycle::set_tsc_info(cx, dom, op),
         dc::SET_ADDRESS_SIZE => lifecycle::set_address_size(op),
         dc::GET_ADDRESS_SIZE => lifecycle::get_address_size(op),

@@ -79,9 +79,11 @@ fn initialise<H: Host>(cx: &Cx<H>, v: &Vcpu, arg: u64) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     if v.hvm.is_some() {
-        return hvm_context::initialise(v, &cx.read(arg)?)
-            .map(|()| 0)
-            .map_err(Stop::from);
+        hvm_context::initialise(v, &cx.read(arg)?)?;
+        if let Some(boot) = cx.dom.vcpus.first() {
+            v.tsc.follow(&boot.tsc);
+        }
+        return Ok(0);
     }
     let context: alloc::boxed::Box<VcpuGuestContext> = alloc::boxed::Box::new(cx.read(arg)?);
     match vcpu_context::install(cx.h, cx.dom, v, &context) {

@@ -115,11 +115,17 @@ fn virtual_hardware_is_saved_and_restored() {
     let now = domain::hvm_vcpu::Now::default();
     let _ = hvm(0).lapic.lock().mmio_write(0xf0, 4, 0x1ff, now);
     hvm(0).lapic.lock().raise(0x55, false);
+    let tsc = &p.dom.vcpus[0].tsc;
+    tsc.write(p.t.h.tsc(), 12_345);
+    let adjusted = tsc.adjust();
     let row = p.context();
+    p.t.h.now.fetch_add(1000, Ordering::Relaxed);
+    tsc.write(p.t.h.tsc(), 0);
     hvm(0).state.lock().regs.rax = 0;
     hvm(0).lapic.lock().init();
     p.set_context(&row).unwrap();
     assert_eq!(hvm(0).state.lock().regs.rax, 77);
+    assert_eq!((tsc.at(p.t.h.tsc()), tsc.adjust()), (12_345, adjusted));
     assert_eq!(hvm(0).lapic.lock().pending(), Some(0x55));
     assert!(p.dom.vcpus[1].is_down(), "no record brings it up");
     assert_eq!(p.context(), row);

@@ -274,11 +274,62 @@ fn settings_are_kept() {
         )
     };
     assert_eq!(set(tsc(0)), Ok(0));
-    assert_eq!(set(tsc(1)), Err(Errno::EOPNOTSUPP));
-    assert_eq!(set(tsc(9)), Err(Errno::EINVAL));
-    let mut op = Domctl::new(GETTSCINFO, dom.id);
-    t.domctl(&mut op).unwrap();
-    assert_eq!(op.tsc_info().gtsc_khz, 1_000_000);
+    for none in [3, 9] {
+        assert_eq!(set(tsc(none)), Err(Errno::EINVAL));
+    }
+}
+
+#[test]
+fn a_counter_goes_on_where_the_tsc_info_says() {
+    let t = Tools::new();
+    let (dom, _) = t.create(2, 1);
+    let get = || {
+        let mut op = Domctl::new(GETTSCINFO, dom.id);
+        t.domctl(&mut op).unwrap();
+        op.tsc_info()
+    };
+    let set = |tsc_mode, gtsc_khz, elapsed_nsec| {
+        let info = TscInfo {
+            tsc_mode,
+            gtsc_khz,
+            elapsed_nsec,
+            incarnation: 4,
+            ..Default::default()
+        };
+        t.domctl(&mut Domctl::with(SETTSCINFO, dom.id, info))
+            .unwrap();
+    };
+    let counter = &dom.vcpus[0].tsc;
+    let pass = |ns| t.h.now.fetch_add(ns, Ordering::Relaxed) + ns;
+    // The machine's ticks are nanoseconds.
+    let now = pass(1000);
+    assert_eq!((counter.at(now), counter.is_trapped()), (now, false));
+    let info = get();
+    assert_eq!(
+        (info.tsc_mode, info.gtsc_khz, info.incarnation),
+        (0, 1_000_000, 1)
+    );
+    assert_eq!(info.elapsed_nsec, now);
+    // From a machine twice as fast, after a second.
+    set(0, 2_000_000, 1_000_000_000);
+    assert!(counter.is_trapped());
+    assert_eq!(counter.at(now), 2_000_000_000);
+    let now = pass(500);
+    assert_eq!(counter.at(now), 2_000_001_000);
+    let info = get();
+    assert_eq!(
+        (info.gtsc_khz, info.elapsed_nsec),
+        (2_000_000, 1_000_000_500)
+    );
+    assert_eq!(info.incarnation, 5);
+    set(1, 0, 0);
+    assert!(counter.is_trapped());
+    assert_eq!(counter.at(now), 0);
+    assert_eq!((get().gtsc_khz, get().elapsed_nsec), (1_000_000, 0));
+    set(2, 2_000_000, 7);
+    assert_eq!((counter.at(now), counter.is_trapped()), (now, false));
+    let info = get();
+    assert_eq!((info.tsc_mode, info.gtsc_khz, info.elapsed_nsec), (2, 0, 0));
 }
 
 #[test]

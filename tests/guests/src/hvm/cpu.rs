@@ -91,6 +91,18 @@ fn wind(ticks: u32) {
     apic_write(APIC_TIMER_COUNT, ticks);
 }
 
+/// The timer goes by the time-stamp counter from now on.
+pub fn wait_for_tsc_deadlines() {
+    const TSC_DEADLINE_MODE: u32 = 2 << 17;
+    apic_write(APIC_SVR, APIC_ON);
+    apic_write(APIC_TIMER, TIMER_VECTOR | TSC_DEADLINE_MODE);
+}
+
+/// The interrupt that has come is done with.
+pub fn end_interrupt() {
+    apic_write(APIC_EOI, 0);
+}
+
 /// Stops it.
 fn stop() {
     apic_write(APIC_TIMER_COUNT, 0);

@@ -39,6 +39,7 @@ pub fn run(deed: &str, number: u64) -> bool {
         "unmapped" => unmapped(),
         "remap" => remap(number),
         "calls" => calls(number),
+        "tsc" => super::tsc::tsc(),
         "strings" => super::strings::strings(),
         _ => return false,
     }

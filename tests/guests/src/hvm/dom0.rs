@@ -103,7 +103,8 @@ fn stubs() {
     );
 }
 
-fn shared_info() {
+/// The page where its clocks are.
+pub fn map_shared_info() -> i64 {
     let gpa = &raw const SHARED as u64 - VIRT_BASE;
     let mut arg = AddToPhysmap {
         domid: DOMID_SELF,
@@ -112,14 +113,19 @@ fn shared_info() {
         gpfn: Gfn(gpa >> 12),
         ..Default::default()
     };
-    let result = hv::op(MEMORY_OP, ADD_TO_PHYSMAP, &mut arg);
+    hv::op(MEMORY_OP, ADD_TO_PHYSMAP, &mut arg)
+}
+
+fn shared_info() {
+    let result = map_shared_info();
+    let gpa = &raw const SHARED as u64 - VIRT_BASE;
     let (clock, time): (u32, u64) = (read(gpa + WALL_CLOCK), now());
     let running = clock > 1_000_000_000 && time > 0;
     say!("dom0: shared info {result}, its clocks run: {running}");
 }
 
 /// Nanoseconds since the machine's start, by the first vcpu's time record (`struct pvclock_vcpu_time_info`).
-fn now() -> u64 {
+pub fn now() -> u64 {
     let at = &raw const SHARED as u64 - VIRT_BASE + TIME;
     let (stamp, base): (u64, u64) = (read(at + 8), read(at + 16));
     let (scale, shift): (u32, i8) = (read(at + 24), read(at + 28));

@@ -36,10 +36,10 @@ fn record(out: &mut Vec<u8>, typecode: u16, instance: u32, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-fn now<H: Host>(cx: &Cx<H>) -> Now {
+fn now<H: Host>(cx: &Cx<H>, v: &Vcpu) -> Now {
     Now {
         ns: cx.h.now_ns(),
-        tsc: cx.h.tsc(),
+        tsc: v.tsc.at(cx.h.tsc()),
     }
 }
 
@@ -66,14 +66,16 @@ fn row<H: Host>(cx: &Cx<H>, dom: &Domain) -> Result<Vec<u8>, Errno> {
         version: HVM_FILE_VERSION,
         changeset: 0,
         cpuid: cx.h.host_cpuid(1, 0)[0],
-        gtsc_khz: cx.h.info().cpu_khz,
+        gtsc_khz: dom.tsc.lock().khz,
     };
     record(&mut out, HEADER, 0, header.as_bytes());
     while_paused(cx, dom, || {
+        // All counters at the same moment.
+        let tsc = cx.h.tsc();
         for kind in OF_VCPUS {
             for v in dom.vcpus.iter() {
                 if let Some(hvm) = &v.hvm {
-                    of_vcpu(cx, &mut out, kind, v, hvm);
+                    of_vcpu(cx, &mut out, kind, v, hvm, tsc);
                 }
             }
         }
@@ -82,14 +84,14 @@ fn row<H: Host>(cx: &Cx<H>, dom: &Domain) -> Result<Vec<u8>, Errno> {
     Ok(out)
 }
 
-/// One record, of a vcpu that does not run.
-fn of_vcpu<H: Host>(cx: &Cx<H>, out: &mut Vec<u8>, kind: u16, v: &Vcpu, hvm: &HvmVcpu) {
+/// One record, of a vcpu that does not run, when the machine's TSC is `tsc`.
+fn of_vcpu<H: Host>(cx: &Cx<H>, out: &mut Vec<u8>, kind: u16, v: &Vcpu, hvm: &HvmVcpu, tsc: u64) {
     let state = hvm.state.lock();
     let mut add = |body: &[u8]| record(out, kind, v.id.0, body);
     match kind {
         // One that is down stays down for lack of a record.
         CPU if v.is_down() => {}
-        CPU => add(to_record(&state, cx.h.tsc()).as_bytes()),
+        CPU => add(to_record(&state, v.tsc.at(tsc)).as_bytes()),
         MTRR => add(mtrr_record(&state).as_bytes()),
         LAPIC => {
             let s = hvm.lapic.lock().save();
@@ -101,7 +103,7 @@ fn of_vcpu<H: Host>(cx: &Cx<H>, out: &mut Vec<u8>, kind: u16, v: &Vcpu, hvm: &Hv
             };
             add(hidden.as_bytes());
         }
-        LAPIC_REGS => add(&hvm.lapic.lock().save_registers(now(cx))),
+        LAPIC_REGS => add(&hvm.lapic.lock().save_registers(now(cx, v))),
         CPU_XSAVE if cx.h.default_hvm_cpuid().get(0xd, 0)[0] != 0 && !v.is_down() => {
             let image = image_bytes(cx, state.xcr0);
             let mut body = Vec::new();
@@ -112,7 +114,10 @@ fn of_vcpu<H: Host>(cx: &Cx<H>, out: &mut Vec<u8>, kind: u16, v: &Vcpu, hvm: &Hv
             }
             add(&body);
         }
-        TSC_ADJUST => add(TscAdjust::default().as_bytes()),
+        TSC_ADJUST => add(TscAdjust {
+            tsc_adjust: v.tsc.adjust(),
+        }
+        .as_bytes()),
         _ => {}
     }
 }
@@ -204,6 +209,7 @@ pub(super) fn set<H: Host>(cx: &Cx<H>, dom: &Arc<Domain>, op: &Domctl) -> Outcom
 
 fn take<H: Host>(cx: &Cx<H>, dom: &Domain, mut rest: &[u8]) -> Result<(), Stop> {
     let mut first = true;
+    let tsc = cx.h.tsc();
     loop {
         let (head, data, tail) = split(rest)?;
         rest = tail;
@@ -216,10 +222,9 @@ fn take<H: Host>(cx: &Cx<H>, dom: &Domain, mut rest: &[u8]) -> Result<(), Stop> 
             }
             _ if first => return Err(Errno::EINVAL.into()),
             END => return Ok(()),
-            CPU => set_cpu(vcpu(dom, &head)?, &body(data)?)?,
+            CPU => set_cpu(vcpu(dom, &head)?, &body(data)?, tsc)?,
             kind if OF_VCPUS.contains(&kind) || kind == CPU_MSR => {
-                let hvm = vcpu(dom, &head)?.hvm.as_ref().ok_or(Errno::EINVAL)?;
-                set_of_vcpu(cx, hvm, kind, data)?;
+                set_of_vcpu(cx, vcpu(dom, &head)?, kind, data)?;
             }
             // Of devices that are not there, or of which nothing is kept yet.
             _ => {}
@@ -229,7 +234,8 @@ fn take<H: Host>(cx: &Cx<H>, dom: &Domain, mut rest: &[u8]) -> Result<(), Stop> 
 }
 
 /// All but the CPU record.
-fn set_of_vcpu<H: Host>(cx: &Cx<H>, hvm: &HvmVcpu, kind: u16, data: &[u8]) -> Result<(), Stop> {
+fn set_of_vcpu<H: Host>(cx: &Cx<H>, v: &Vcpu, kind: u16, data: &[u8]) -> Result<(), Stop> {
+    let hvm = v.hvm.as_ref().ok_or(Errno::EINVAL)?;
     let mut state = hvm.state.lock();
     match kind {
         MTRR => set_mtrr(&mut state, &body(data)?)?,
@@ -245,14 +251,14 @@ fn set_of_vcpu<H: Host>(cx: &Cx<H>, hvm: &HvmVcpu, kind: u16, data: &[u8]) -> Re
         }
         LAPIC_REGS => {
             let page = data.try_into().map_err(|_| Errno::EINVAL)?;
-            hvm.lapic.lock().restore_registers(page, now(cx));
+            hvm.lapic.lock().restore_registers(page, now(cx, v));
         }
         CPU_XSAVE => {
             let image = data.get(8..).ok_or(Errno::EINVAL)?;
             state.xcr0 = set_image(cx, image, &mut state.fpu)?;
         }
         CPU_MSR => set_msrs(&mut state.tsc_aux, data)?,
-        // Nothing is added to the TSC.
+        TSC_ADJUST => v.tsc.restore_adjust(body::<TscAdjust>(data)?.tsc_adjust),
         _ => {}
     }
     Ok(())
@@ -278,10 +284,11 @@ fn vcpu<'a>(dom: &'a Domain, head: &Descriptor) -> Result<&'a Vcpu, Errno> {
         .ok_or(Errno::EINVAL)
 }
 
-fn set_cpu(v: &Vcpu, record: &HwCpu) -> Result<(), Errno> {
+fn set_cpu(v: &Vcpu, record: &HwCpu, tsc: u64) -> Result<(), Errno> {
     let hvm = v.hvm.as_ref().ok_or(Errno::EINVAL)?;
     let mut state = hvm.state.lock();
     *state = from_record(record, &state)?;
+    v.tsc.restore(tsc, record.tsc);
     v.initialised.store(true, Ordering::Release);
     v.clear_flags(PF_DOWN);
     Ok(())

@@ -1,4 +1,5 @@
 //! Domains come and go: create, pause, resume, destroy, and the settings a builder makes once.
+use super::vcpu::while_paused;
 use super::{Outcome, Reply, cpu_policy, not_self};
 use crate::{Cx, Stop, platform};
 use alloc::sync::Arc;
@@ -226,28 +227,17 @@ fn privileged_only(dom: &Domain) -> Outcome {
     }
 }
 
-/// "Always emulate" of `tsc_mode`.
-const TSC_ALWAYS_EMULATE: u32 = 1;
-const TSC_NEVER_EMULATE: u32 = 2;
-
-/// `gettscinfo`: guests read the TSC itself.
-pub(super) fn get_tsc_info<H: Host>(cx: &Cx<H>, op: &mut Domctl) -> Outcome {
-    op.set_tsc_info(TscInfo {
-        gtsc_khz: cx.h.info().cpu_khz,
-        elapsed_nsec: cx.h.now_ns(),
-        ..TscInfo::default()
-    });
+/// `gettscinfo`.
+pub(super) fn get_tsc_info<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> Outcome {
+    op.set_tsc_info(domain::tsc::get(cx.h, dom));
     Ok(Reply::Data)
 }
 
 /// `settscinfo`.
 pub(super) fn set_tsc_info<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outcome {
     not_self(cx, dom.id)?;
-    match op.tsc_info().tsc_mode {
-        0 | TSC_NEVER_EMULATE => Ok(Reply::Done),
-        TSC_ALWAYS_EMULATE => Err(Errno::EOPNOTSUPP.into()),
-        _ => Err(Errno::EINVAL.into()),
-    }
+    while_paused(cx, dom, || domain::tsc::set(cx.h, dom, &op.tsc_info()))?;
+    Ok(Reply::Done)
 }
 
 /// `set_address_size`: PV guests are 64 bits wide.

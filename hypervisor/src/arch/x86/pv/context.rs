@@ -9,6 +9,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use domain::pv::{FpuArea, GDT_PAGES, PvVcpu};
 use domain::{Domain, Fault, Host, Vcpu};
+use x86_64::registers::control::{Cr4, Cr4Flags};
 use xen_abi::{Errno, Mfn};
 
 const MSR_FS_BASE: u32 = 0xc000_0100;
@@ -67,6 +68,12 @@ pub fn set_ts(on: bool) {
         // SAFETY: clears TS.
         unsafe { asm!("clts", options(nostack, preserves_flags)) };
     }
+}
+
+/// RDTSC faults below ring 0.
+fn trap_tsc(on: bool) {
+    // SAFETY: changes nothing for the hypervisor.
+    unsafe { Cr4::update(|cr4| cr4.set(Cr4Flags::TIMESTAMP_DISABLE, on)) };
 }
 
 fn set_xcr0(value: u64) {
@@ -163,6 +170,9 @@ pub fn save(v: &Vcpu) {
         // SAFETY: 0 disables all breakpoints.
         unsafe { asm!("mov dr7, {}", in(reg) 0u64, options(nomem, nostack, preserves_flags)) };
     }
+    if v.tsc.is_trapped() {
+        trap_tsc(false);
+    }
     info.vcpu = core::ptr::null();
     info.dom = core::ptr::null();
     info.upcall = &raw const IDLE_UPCALL[0];
@@ -187,6 +197,9 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
     load_fpu(&pv.fpu, pv.xcr0);
     if pv.cr0 & CR0_TS != 0 {
         set_ts(true);
+    }
+    if v.tsc.is_trapped() {
+        trap_tsc(true);
     }
     if pv.debug[7] & 0xff != 0 {
         (0..4)

@@ -145,6 +145,15 @@ pub fn privileged(regs: &mut CpuUserRegs, v: &Vcpu) -> bool {
                 ports::Outcome::Refused => false,
             }
         }
+        // As its mode says, to user mode too.
+        PrivOp::Rdtsc | PrivOp::Rdtscp if v.tsc.is_trapped() => {
+            let value = v.tsc.at(crate::time::rdtsc());
+            (regs.rax, regs.rdx) = (value & 0xffff_ffff, value >> 32);
+            if op == PrivOp::Rdtscp {
+                regs.rcx = 0;
+            }
+            true
+        }
         _ if !kernel => false,
         _ => kernel_op(regs, v, op),
     };

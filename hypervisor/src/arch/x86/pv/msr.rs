@@ -31,7 +31,7 @@ const HYPERCALL_PAGE: u32 = 0x4000_0000;
 /// The value the guest reads, `None` for a fault.
 pub fn read(v: &Vcpu, msr: u32) -> Option<u64> {
     match msr {
-        TSC => Some(crate::time::rdtsc()),
+        TSC => Some(v.tsc.at(crate::time::rdtsc())),
         FS_BASE | GS_BASE | KERNEL_GS_BASE => Some(rdmsr(msr)),
         // NX and SYSCALL are on, and long mode is active; nothing else of it is the guest's business.
         EFER => Some(0xd01),

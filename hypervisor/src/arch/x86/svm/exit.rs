@@ -5,6 +5,7 @@ use super::vmcb::field;
 use crate::exit::{Access, GuestExit, PortAccess};
 use crate::hvm::{Event, Reg, VirtualCpu, combined};
 use domain::hvm_vcpu::{Seg, Segment};
+use domain::tsc::Counter;
 
 const VALID: u64 = 1 << 31;
 const ERROR_VALID: u64 = 1 << 11;
@@ -32,6 +33,7 @@ fn offset(reg: Reg) -> usize {
         Reg::Cr4 => field::CR4,
         Reg::Efer => field::EFER,
         Reg::Pat => field::PAT,
+        Reg::DebugCtl => field::DEBUGCTL,
     }
 }
 
@@ -52,6 +54,7 @@ impl Svm {
             0x60 => GuestExit::Interrupt,
             0x61..=0x63 => GuestExit::NonMaskable,
             0x64 => GuestExit::InterruptWindow,
+            0x6e => GuestExit::Rdtsc,
             0x6f => GuestExit::Refused,
             0x72 => GuestExit::Cpuid,
             0x74 => GuestExit::NmiWindow,
@@ -62,6 +65,7 @@ impl Svm {
             0x7c => GuestExit::ReadMsr,
             0x7f => GuestExit::TripleFault,
             0x81 => GuestExit::Hypercall,
+            0x87 => GuestExit::Rdtscp,
             0x8d => GuestExit::Xsetbv,
             0x7a | 0x80 | 0x82..=0x86 | 0x8a | 0x8b => GuestExit::Undefined,
             0x400 => GuestExit::Memory(Access {
@@ -118,6 +122,9 @@ impl VirtualCpu for Svm {
     fn set_reg(&mut self, reg: Reg, value: u64) {
         let svme = if reg == Reg::Efer { 1 << 12 } else { 0 };
         self.vmcb.set(offset(reg), value | svme);
+        if reg == Reg::DebugCtl {
+            self.record_branches(value != 0);
+        }
     }
     fn segment(&self, seg: Seg) -> Segment {
         if matches!(seg, Seg::Fs | Seg::Gs | Seg::Tr | Seg::Ldtr) {
@@ -187,6 +194,12 @@ impl VirtualCpu for Svm {
         let ctl: u32 = self.vmcb.get(field::INT_CTL);
         self.vmcb
             .set(field::INT_CTL, ctl & !V_TPR | u32::from(class & 15));
+    }
+    fn last_branch(&self, n: usize) -> Option<u64> {
+        field::LAST_BRANCH.get(n).map(|at| self.vmcb.get(*at))
+    }
+    fn follow_tsc(&mut self, tsc: &Counter) {
+        self.vmcb.set(field::TSC_OFFSET, tsc.line().offset);
     }
     fn flush(&mut self) {
         let (_, v) = crate::arch::x86::pv::guest();

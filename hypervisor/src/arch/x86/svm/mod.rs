@@ -15,6 +15,7 @@ use crate::arch::x86::pv::emulate::{native_cpuid, read_msr};
 use crate::percpu::{self, MAX_CPUS};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use domain::HvmVcpu;
+use domain::tsc::Scaling;
 use spin::Once;
 use vmcb::{Vmcb, field};
 use xen_abi::xen::CpuUserRegs;
@@ -28,13 +29,16 @@ unsafe extern "C" {
 
 const MSR_EFER: u32 = 0xc000_0080;
 const EFER_SVME: u64 = 1 << 12;
+const MSR_TSC_RATIO: u32 = 0xc000_0104;
 const MSR_VM_CR: u32 = 0xc001_0114;
 const VM_CR_SVMDIS: u64 = 1 << 4;
 const MSR_VM_HSAVE_PA: u32 = 0xc001_0117;
 /// CPUID leaf: revision, number of ASIDs, features.
 const LEAF_SVM: u32 = 0x8000_000a;
 const NESTED_PAGING: u32 = 1 << 0;
+const LBR_VIRTUALIZED: u32 = 1 << 1;
 const NEXT_RIP_SAVED: u32 = 1 << 3;
+const TSC_RATIO: u32 = 1 << 4;
 /// TLB_CONTROL: flush everything of all guests.
 const FLUSH_ALL: u8 = 1;
 
@@ -46,6 +50,8 @@ struct Pages {
     generation: AtomicU64,
     next_asid: AtomicU32,
     flush: AtomicBool,
+    /// What guests' TSC is multiplied by.
+    tsc_ratio: AtomicU64,
 }
 
 static CPUS: [Pages; MAX_CPUS] = [const {
@@ -55,6 +61,7 @@ static CPUS: [Pages; MAX_CPUS] = [const {
         generation: AtomicU64::new(0),
         next_asid: AtomicU32::new(0),
         flush: AtomicBool::new(false),
+        tsc_ratio: AtomicU64::new(0),
     }
 }; MAX_CPUS];
 /// Generations of ASIDs, over all CPUs.
@@ -64,6 +71,8 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 struct Shared {
     asids: u32,
     next_rip: bool,
+    tsc_ratio: bool,
+    lbr: bool,
     iopm: u64,
     msrpm: u64,
 }
@@ -98,8 +107,18 @@ fn detect() -> Option<Shared> {
     Some(Shared {
         asids,
         next_rip: features & NEXT_RIP_SAVED != 0,
+        tsc_ratio: features & TSC_RATIO != 0,
+        lbr: features & LBR_VIRTUALIZED != 0,
         iopm,
         msrpm,
+    })
+}
+
+/// How the CPU multiplies the TSC for guests, if it does.
+pub fn tsc_scaling() -> Option<Scaling> {
+    shared().filter(|s| s.tsc_ratio).map(|_| Scaling {
+        fraction_bits: 32,
+        whole_bits: 8,
     })
 }
 
@@ -163,6 +182,15 @@ fn vmload(pa: u64) {
     unsafe { core::arch::asm!("vmload rax", in("rax") pa, options(nostack, preserves_flags)) };
 }
 
+/// Guests' TSC runs by this ratio from now on, on this CPU.
+fn set_tsc_ratio(ratio: u64) {
+    let me = pages();
+    if me.tsc_ratio.load(Ordering::Relaxed) != ratio && shared().is_some_and(|s| s.tsc_ratio) {
+        me.tsc_ratio.store(ratio, Ordering::Relaxed);
+        wrmsr(MSR_TSC_RATIO, ratio >> 16);
+    }
+}
+
 /// The hardware of this CPU with the vcpu loaded on it.
 #[derive(Clone, Copy)]
 pub struct Svm {
@@ -176,6 +204,13 @@ impl Svm {
         Svm {
             vmcb: Vmcb::at(pages().guest.load(Ordering::Relaxed)),
         }
+    }
+
+    /// DEBUGCTL and the records of branches are the guest's own, where the CPU switches them. Else it has no effect: the
+    /// machine's stays zero.
+    fn record_branches(&self, on: bool) {
+        let on = on && shared().is_some_and(|s| s.lbr);
+        self.vmcb.set(field::LBR_CTL, u64::from(on));
     }
 
     /// One run; the exit's words are in the VMCB afterwards.

@@ -1,7 +1,7 @@
 //! Getting a vcpu onto this CPU's VMCB and off it: [`load`], [`save`].
 
 use super::vmcb::{Vmcb, field};
-use super::{Svm, pages, shared, vmload, vmsave};
+use super::{Svm, pages, set_tsc_ratio, shared, vmload, vmsave};
 use crate::arch::x86::cpu::{features, idt};
 use crate::arch::x86::pv::context::{self, rdmsr, wrmsr};
 use crate::arch::x86::pv::info;
@@ -9,6 +9,7 @@ use crate::hvm::{self, VirtualCpu};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use domain::hvm_vcpu::{HvmState, SEGMENTS, Seg};
+use domain::tsc::Counter;
 use domain::{Domain, Vcpu};
 use x86_64::registers::xcontrol::XCr0;
 
@@ -19,6 +20,9 @@ const MISC1: u32 =
     0xf | 1 << 15 | 1 << 18 | 1 << 22 | 1 << 24 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29 | 1 << 31;
 /// VMRUN to SKINIT, ICEBP not, WBINVD, MONITOR, MWAIT, XSETBV.
 const MISC2: u32 = 0x7f | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 13;
+/// Of the same two words.
+const INTERCEPT_RDTSC: u32 = 1 << 14;
+const INTERCEPT_RDTSCP: u32 = 1 << 7;
 /// #DB, #AC: their endless delivery must not keep the CPU; #MC is the machine's.
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 /// V_INTR_MASKING.
@@ -36,6 +40,8 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
     let state = hvm.state.lock();
     info.regs = state.regs;
     fill(&cpu.vmcb, &state);
+    cpu.record_branches(state.debugctl != 0);
+    set_counter(&cpu.vmcb, &v.tsc);
     cpu.vmcb.set(field::NESTED_CR3, hvm::p2m::root(dom));
     cpu.choose_asid(hvm, false);
     idt::load_without_stacks();
@@ -49,6 +55,18 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
     context::load_fpu(&state.fpu, state.xcr0);
 }
 
+fn set_counter(vmcb: &Vmcb, tsc: &Counter) {
+    let line = tsc.line();
+    vmcb.set(field::TSC_OFFSET, line.offset);
+    if tsc.is_trapped() {
+        let misc1: u32 = vmcb.get(field::INTERCEPT_MISC1);
+        vmcb.set(field::INTERCEPT_MISC1, misc1 | INTERCEPT_RDTSC);
+        vmcb.set(field::INTERCEPT_MISC2, MISC2 | INTERCEPT_RDTSCP);
+    } else {
+        set_tsc_ratio(line.ratio);
+    }
+}
+
 fn fill(vmcb: &Vmcb, state: &HvmState) {
     let (iopm, msrpm) = shared().map_or((0, 0), |s| (s.iopm, s.msrpm));
     // Control registers and debug registers are the guest's own.
@@ -60,7 +78,6 @@ fn fill(vmcb: &Vmcb, state: &HvmState) {
     vmcb.set(field::INTERCEPT_MISC2, MISC2);
     vmcb.set(field::IOPM, iopm);
     vmcb.set(field::MSRPM, msrpm);
-    vmcb.set(field::TSC_OFFSET, 0u64);
     vmcb.set(field::TLB_CONTROL, 0u8);
     vmcb.set(field::INT_CTL, INT_CTL);
     vmcb.set(field::INT_SHADOW, u64::from(state.shadow));
@@ -86,6 +103,7 @@ fn fill(vmcb: &Vmcb, state: &HvmState) {
         (field::RIP, state.regs.rip),
         (field::RSP, state.regs.rsp),
         (field::PAT, state.pat),
+        (field::DEBUGCTL, state.debugctl),
         (field::STAR, m.star),
         (field::LSTAR, m.lstar),
         (field::CSTAR, m.cstar),
@@ -95,6 +113,9 @@ fn fill(vmcb: &Vmcb, state: &HvmState) {
         (field::SYSENTER_ESP, m.sysenter_esp),
         (field::SYSENTER_EIP, m.sysenter_eip),
     ] {
+        vmcb.set(at, value);
+    }
+    for (at, value) in field::LAST_BRANCH.into_iter().zip(state.last_branch) {
         vmcb.set(at, value);
     }
 }
@@ -153,6 +174,8 @@ fn read_back(vmcb: &Vmcb, state: &mut HvmState) {
     state.debug[6] = vmcb.get(field::DR6);
     state.debug[7] = vmcb.get(field::DR7);
     state.pat = vmcb.get(field::PAT);
+    state.debugctl = vmcb.get(field::DEBUGCTL);
+    state.last_branch = field::LAST_BRANCH.map(|at| vmcb.get(at));
     let m = &mut state.msrs;
     m.star = vmcb.get(field::STAR);
     m.lstar = vmcb.get(field::LSTAR);

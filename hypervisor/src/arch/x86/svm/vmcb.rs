@@ -24,6 +24,7 @@ pub mod field {
     pub const NESTED_CTL: usize = 0x090;
     pub const EVENT_INJ: usize = 0x0a8;
     pub const NESTED_CR3: usize = 0x0b0;
+    pub const LBR_CTL: usize = 0x0b8;
     pub const CLEAN: usize = 0x0c0;
     pub const NEXT_RIP: usize = 0x0c8;
     pub const SEGMENTS: usize = 0x400;
@@ -50,6 +51,9 @@ pub mod field {
     pub const SYSENTER_EIP: usize = 0x638;
     pub const CR2: usize = 0x640;
     pub const PAT: usize = 0x668;
+    pub const DEBUGCTL: usize = 0x670;
+    /// Of the last branch, and of the last interrupt or exception: from and to.
+    pub const LAST_BRANCH: [usize; 4] = [0x678, 0x680, 0x688, 0x690];
 }
 
 /// A VMCB's page in the direct map, of this CPU.

@@ -3,6 +3,8 @@
 
 /// Of RFLAGS: stop after each instruction.
 pub const FLAG_TF: u64 = 1 << 8;
+/// Of DEBUGCTL: stop after each branch instead.
+pub const BRANCHES: u64 = 1 << 1;
 /// Pending debug exceptions: a single step.
 pub const SINGLE_STEP: u64 = 1 << 14;
 
@@ -20,13 +22,14 @@ pub mod cpu {
     pub const HLT: u32 = 1 << 7;
     pub const MWAIT: u32 = 1 << 10;
     pub const RDPMC: u32 = 1 << 11;
+    pub const RDTSC: u32 = 1 << 12;
     pub const TPR_SHADOW: u32 = 1 << 21;
     pub const NMI_WINDOW: u32 = 1 << 22;
     pub const IO_BITMAPS: u32 = 1 << 25;
     pub const MSR_BITMAP: u32 = 1 << 28;
     pub const MONITOR: u32 = 1 << 29;
     pub const SECONDARY: u32 = 1 << 31;
-    /// The two windows are opened when they are wanted.
+    /// The two windows are opened when they are wanted, and so is RDTSC.
     pub const ALL: u32 = TSC_OFFSET
         | HLT
         | MWAIT
@@ -45,6 +48,7 @@ pub mod cpu2 {
     pub const WBINVD: u32 = 1 << 6;
     pub const UNRESTRICTED: u32 = 1 << 7;
     pub const INVPCID: u32 = 1 << 12;
+    pub const TSC_SCALING: u32 = 1 << 25;
     pub const ALL: u32 = EPT | VPID | WBINVD | UNRESTRICTED;
 }
 

@@ -82,7 +82,7 @@ pub fn detect() -> Result<Controls, &'static str> {
     if basic & TRUE_CONTROLS == 0 {
         return Err("VT-x without flexible controls");
     }
-    let mut optional = 0;
+    let mut optional = cpu2::TSC_SCALING;
     if features().rdtscp {
         optional |= cpu2::RDTSCP;
     }
@@ -94,7 +94,8 @@ pub fn detect() -> Result<Controls, &'static str> {
         Some(Controls {
             revision: basic as u32 & 0x7fff_ffff,
             pin: adjust(0x48d, pin::ALL, pin::TIMER)?,
-            cpu: adjust(0x48e, cpu::ALL, 0)?,
+            // The CPU can, and does not by default.
+            cpu: adjust(0x48e, cpu::ALL | cpu::RDTSC, 0)? & !cpu::RDTSC,
             cpu2: adjust(MSR_CPU2, cpu2::ALL, optional)?,
             exit: adjust(0x48f, exit::ALL, 0)?,
             entry: adjust(0x490, entry::ALL, 0)?,

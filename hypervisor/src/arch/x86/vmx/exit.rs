@@ -1,6 +1,6 @@
 //! What ended a run, from the VMCS's words to [`GuestExit`], and what the loop asks of the vcpu ([`VirtualCpu`]).
 
-use super::bits::{FLAG_TF, SINGLE_STEP, blocking, cpu as controls, event};
+use super::bits::{SINGLE_STEP, blocking, cpu as controls, event};
 use super::vmcs::{self, Field, change, read, write};
 use super::{NOT_ENTERED, Vmx, cr, state, this_cpu};
 use crate::exit::{Access, GuestExit, PortAccess};
@@ -8,6 +8,7 @@ use crate::hvm::{Event, Reg, VirtualCpu, combined};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use domain::hvm_vcpu::{Seg, Segment};
+use domain::tsc::Counter;
 
 const CR0_PE: u64 = 1;
 /// Qualification of EPT violations.
@@ -28,6 +29,7 @@ fn field(reg: Reg) -> Field {
         Reg::Rflags => Field::GuestRflags,
         Reg::Cr3 => Field::GuestCr3,
         Reg::Pat => Field::GuestPat,
+        Reg::DebugCtl => Field::GuestDebugCtl,
         Reg::Efer => Field::GuestEfer,
         Reg::Cr0 => Field::GuestCr0,
         Reg::Cr4 => Field::GuestCr4,
@@ -62,6 +64,7 @@ impl Vmx {
             12 => GuestExit::Hlt,
             13 | 54 => GuestExit::CacheFlush,
             15 => GuestExit::Refused,
+            16 => GuestExit::Rdtsc,
             18 => GuestExit::Hypercall,
             // The rest of VMX, GETSEC, MWAIT, MONITOR, XSAVES, XRSTORS, SEAMCALL, TDCALL.
             11 | 19..=27 | 36 | 39 | 50 | 53 | 63 | 64 | 76 | 77 => GuestExit::Undefined,
@@ -74,6 +77,7 @@ impl Vmx {
             31 => GuestExit::ReadMsr,
             32 => GuestExit::WriteMsr,
             43 => GuestExit::InterruptWindow,
+            51 => GuestExit::Rdtscp,
             48 => GuestExit::Memory(self.memory_access(qualification)),
             55 => GuestExit::Xsetbv,
             other => GuestExit::Failed(other),
@@ -104,7 +108,7 @@ impl Vmx {
                 if what >> 8 & 7 == event::PRIVILEGED {
                     // INT1 has been executed, unlike what faults.
                     self.retire(read(Field::ExitLength));
-                } else if self.in_shadow() && read(Field::GuestRflags) & FLAG_TF != 0 {
+                } else if self.in_shadow() && stepping() {
                     // The exit does not count the step as the guest's; the entry that delivers it insists on it.
                     change(Field::PendingDebug, SINGLE_STEP, true);
                 }
@@ -169,6 +173,11 @@ fn machine_check() {
     unsafe { asm!("int 18") };
 }
 
+/// Does the guest stop after each instruction?
+fn stepping() -> bool {
+    state::steps(read(Field::GuestRflags), read(Field::GuestDebugCtl))
+}
+
 fn port_access(qualification: u64) -> PortAccess {
     PortAccess {
         port: (qualification >> 16) as u16,
@@ -218,7 +227,7 @@ impl VirtualCpu for Vmx {
             blocking::STI | blocking::MOV_SS,
             false,
         );
-        if read(Field::GuestRflags) & FLAG_TF != 0 {
+        if stepping() {
             change(Field::PendingDebug, SINGLE_STEP, true);
         }
     }
@@ -255,6 +264,9 @@ impl VirtualCpu for Vmx {
     }
     fn set_task_priority(&mut self, class: u8) {
         state::set_task_priority(class);
+    }
+    fn follow_tsc(&mut self, tsc: &Counter) {
+        write(Field::TscOffset, tsc.line().offset);
     }
     fn flush(&mut self) {
         self.forget_translations();

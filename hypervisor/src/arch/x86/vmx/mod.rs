@@ -22,6 +22,7 @@ use controls::Controls;
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use domain::HvmVcpu;
+use domain::tsc::Scaling;
 use spin::Once;
 use vmcs::Field;
 use xen_abi::xen::CpuUserRegs;
@@ -108,6 +109,15 @@ fn shared() -> Option<&'static Shared> {
             }
         })
         .as_ref()
+}
+
+/// How the CPU multiplies the TSC for guests, if it does.
+pub fn tsc_scaling() -> Option<Scaling> {
+    let can = |s: &&Shared| s.controls.cpu2 & bits::cpu2::TSC_SCALING != 0;
+    shared().filter(can).map(|_| Scaling {
+        fraction_bits: 48,
+        whole_bits: 16,
+    })
 }
 
 /// Says so, once at boot.

@@ -1,7 +1,7 @@
 //! Getting a vcpu into this CPU's VMCS and out of it ([`load`], [`save`]), and the fields that never change ([`set_up_vmcs`]).
 
-use super::bits::{FLAG_TF, SINGLE_STEP, blocking, entry, pin};
-use super::vmcs::{Field, read, segment, set_segment, write};
+use super::bits::{BRANCHES, FLAG_TF, SINGLE_STEP, blocking, cpu, entry, pin};
+use super::vmcs::{Field, change, read, segment, set_segment, write};
 use super::{SWITCHED, Shared, Vmx, cr, shared, this_cpu, vmx_exit};
 use crate::arch::x86::cpu::{features, gdt, idt};
 use crate::arch::x86::mm::phys_to_virt;
@@ -12,6 +12,7 @@ use crate::{percpu, time};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use domain::hvm_vcpu::{HvmState, SEGMENTS, Seg, Segment};
+use domain::tsc::{self, Counter};
 use domain::{Domain, Vcpu};
 
 const MSR_EFER: u32 = 0xc000_0080;
@@ -48,7 +49,6 @@ pub(super) fn set_up_vmcs(shared: &Shared, apic: u64) {
         (Field::ExitMsrLoads, 0),
         (Field::EntryMsrLoads, 0),
         (Field::Activity, 0),
-        (Field::GuestDebugCtl, 0),
         (Field::HostCs, gdt::HV_CS.into()),
         (Field::HostSs, gdt::HV_DS.into()),
         (Field::HostDs, gdt::HV_DS.into()),
@@ -104,6 +104,7 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
     write(Field::EptPointer, hvm::p2m::root(dom) & !0xfff | EPT_FORMAT);
     Vmx.choose_vpid(hvm, false);
     fill(&state);
+    set_counter(&v.tsc);
     set_task_priority(hvm.lapic.lock().cr8());
     if !cr::load_pdptes(dom) {
         cr::no_pdptes();
@@ -128,6 +129,21 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
     this_cpu().cr2.store(state.cr2, Ordering::Relaxed);
 }
 
+fn set_counter(tsc: &Counter) {
+    let (line, trapped) = (tsc.line(), tsc.is_trapped());
+    change(Field::CpuControls, cpu::RDTSC.into(), trapped);
+    write(Field::TscOffset, line.offset);
+    if super::tsc_scaling().is_some() {
+        let ratio = if trapped { tsc::ONE } else { line.ratio };
+        write(Field::TscMultiplier, ratio);
+    }
+}
+
+/// Does such a guest stop after each instruction?
+pub(super) fn steps(rflags: u64, debugctl: u64) -> bool {
+    rflags & FLAG_TF != 0 && debugctl & BRANCHES == 0
+}
+
 fn fill(state: &HvmState) {
     let mut interruptibility = 0;
     if state.shadow {
@@ -137,8 +153,12 @@ fn fill(state: &HvmState) {
         interruptibility |= blocking::NMI;
     }
     // Entries insist on it: a step that the shadow holds back.
-    let stepping = state.shadow && state.regs.rflags & FLAG_TF != 0;
-    let step = if stepping { SINGLE_STEP } else { 0 };
+    let stepping = steps(state.regs.rflags, state.debugctl);
+    let step = if state.shadow && stepping {
+        SINGLE_STEP
+    } else {
+        0
+    };
     for seg in SEGMENTS {
         set_segment(seg, &state.segments[seg as usize]);
     }
@@ -151,7 +171,7 @@ fn fill(state: &HvmState) {
         (Field::EntryEvent, state.pending_event & 0xffff_ffff),
         (Field::EntryErrorCode, state.pending_event >> 32),
         (Field::PendingDebug, step),
-        (Field::TscOffset, 0),
+        (Field::GuestDebugCtl, state.debugctl),
         (Field::GuestCr3, state.cr3),
         (Field::GuestDr7, state.debug[7]),
         (Field::GuestRflags, state.regs.rflags),
@@ -225,6 +245,7 @@ fn read_back(state: &mut HvmState) {
     state.cr4 = cr::cr4();
     state.debug[7] = read(Field::GuestDr7);
     state.pat = read(Field::GuestPat);
+    state.debugctl = read(Field::GuestDebugCtl);
     let m = &mut state.msrs;
     m.sysenter_cs = read(Field::GuestSysenterCs);
     m.sysenter_esp = read(Field::GuestSysenterEsp);

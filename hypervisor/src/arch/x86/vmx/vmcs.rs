@@ -24,6 +24,7 @@ pub enum Field {
     TscOffset = 0x2010,
     VirtualApic = 0x2012,
     EptPointer = 0x201a,
+    TscMultiplier = 0x2032,
     GuestPhysical = 0x2400,
     LinkPointer = 0x2800,
     GuestDebugCtl = 0x2802,
