@@ -1,6 +1,6 @@
 //! What ended a run, from the VMCS's words to [`GuestExit`], and what the loop asks of the vcpu ([`VirtualCpu`]).
 
-use super::bits::{SINGLE_STEP, blocking, cpu as controls, event};
+use super::bits::{FLAG_TF, SINGLE_STEP, blocking, cpu as controls, event};
 use super::vmcs::{self, Field, change, read, write};
 use super::{NOT_ENTERED, Vmx, cr, state, this_cpu};
 use crate::exit::{Access, GuestExit, PortAccess};
@@ -108,8 +108,9 @@ impl Vmx {
                 if what >> 8 & 7 == event::PRIVILEGED {
                     // INT1 has been executed, unlike what faults.
                     self.retire(read(Field::ExitLength));
-                } else if self.in_shadow() && stepping() {
-                    // The exit does not count the step as the guest's; the entry that delivers it insists on it.
+                } else if self.in_shadow() && read(Field::GuestRflags) & FLAG_TF != 0 {
+                    // The exit does not count the step as the guest's; the entry that delivers it insists on it, stepping by
+                    // branches being off by then.
                     change(Field::PendingDebug, SINGLE_STEP, true);
                 }
                 GuestExit::Exception(1, 0)
