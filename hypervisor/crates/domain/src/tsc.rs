@@ -11,6 +11,9 @@ pub const ONE: u64 = 1 << FRACTION;
 const FRACTION: u32 = 48;
 const NS_PER_MS: u128 = 1_000_000;
 
+/// Rates are the same that differ by less than one in so many: machines find out their own no better, and NTP copes with it.
+const SAME_WITHIN: u32 = 2000;
+
 /// Modes (`tsc_mode`): emulated if need be, always, never.
 const DEFAULT: u32 = 0;
 const ALWAYS_EMULATE: u32 = 1;
@@ -239,7 +242,7 @@ fn plan(mode: u32, guest_khz: u32, host_khz: u32, scaling: Option<Scaling>) -> R
     match mode {
         NEVER_EMULATE => Ok(native),
         ALWAYS_EMULATE => Ok(trapped),
-        DEFAULT if khz == host_khz => Ok(native),
+        DEFAULT if khz.abs_diff(host_khz) <= host_khz / SAME_WITHIN => Ok(native),
         DEFAULT => Ok(match scaling.and_then(|s| s.fit(exact)) {
             Some(ratio) => Plan {
                 khz,
@@ -408,6 +411,8 @@ mod tests {
         });
         assert_eq!(plan(0, 0, host, None), native);
         assert_eq!(plan(0, host, host, None), native);
+        assert_eq!(plan(0, host - 1000, host, None), native);
+        assert!(plan(0, host + 1001, host, None).unwrap().trapped);
         assert_eq!(plan(2, 1_000_000, host, Some(AMD)), native);
         assert_eq!(plan(3, 0, host, None), Err(Errno::EINVAL));
         assert_eq!(plan(u32::MAX, 0, host, None), Err(Errno::EINVAL));
