@@ -24,7 +24,12 @@ impl Host {
         self.micro_of("pvh", name, deed, 1)
     }
 
-    /// The same with several vcpus.
+    /// The same as a PVH guest with several vcpus.
+    pub fn micro_pvh_smp(&mut self, name: &str, deed: &str, vcpus: u32) -> Result<Reply> {
+        self.micro_of("pvh", name, deed, vcpus)
+    }
+
+    /// As a PV guest, with several vcpus.
     pub fn micro_smp(&mut self, name: &str, deed: &str, vcpus: u32) -> Result<Reply> {
         self.micro_of("pv", name, deed, vcpus)
     }

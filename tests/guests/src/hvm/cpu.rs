@@ -10,6 +10,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub const APIC: u64 = 0xfee0_0000;
 const APIC_EOI: u64 = 0xb0;
 const APIC_SVR: u64 = 0xf0;
+const APIC_ICR: u64 = 0x300;
+const APIC_ICR_TO: u64 = 0x310;
 const APIC_TIMER: u64 = 0x320;
 const APIC_TIMER_COUNT: u64 = 0x380;
 const APIC_DIVIDE: u64 = 0x3e0;
@@ -43,6 +45,20 @@ unsafe extern "C" {
 /// Where made-up code lies.
 pub fn code() -> u64 {
     &raw const CODE_PAGE as u64
+}
+
+/// Where the segments' descriptors lie.
+pub fn descriptors() -> u64 {
+    &raw const hvm_gdt as u64
+}
+
+/// Has another vcpu begin at a page of low memory.
+pub fn start(vcpu: u32, page: u32) {
+    // INIT, then the start-up interrupt. Vcpus have every other APIC ID.
+    for command in [0x4500, 0x4600 | page] {
+        apic_write(APIC_ICR_TO, vcpu << 25);
+        apic_write(APIC_ICR, command);
+    }
 }
 
 /// Sets the tables up.

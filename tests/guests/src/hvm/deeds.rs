@@ -5,12 +5,7 @@ use crate::hammer::Random;
 use crate::{hv, misdeeds, say};
 use core::arch::asm;
 use xen_abi::hypercall::{HVM_OP, IRET, MEMORY_OP, SCHED_OP, SCHED_OP_COMPAT, VCPU_OP};
-use xen_abi::memory::{
-    ADD_TO_PHYSMAP, AddToPhysmap, DECREASE_RESERVATION, MemoryReservation, POPULATE_PHYSMAP,
-};
-use xen_abi::{DomId, Gfn, GuestHandle};
 
-const DOMID_SELF: DomId = DomId(0x7ff0);
 /// Where the builder puts no memory of ours, as guest-physical addresses: in the hole, and near its ends.
 const UNMAPPED: [u64; 6] = [
     0xf000_0000,
@@ -37,7 +32,7 @@ pub fn run(deed: &str, number: u64) -> bool {
         "registers" => registers(),
         "apic" => apic(number),
         "unmapped" => unmapped(),
-        "remap" => remap(number),
+        "remap" => super::remap::remap(number),
         "calls" => calls(number),
         "tsc" => super::tsc::tsc(),
         "strings" => super::strings::strings(),
@@ -181,56 +176,6 @@ fn unmapped() {
         }
     }
     say!("unmapped: touched, {faults} faults");
-}
-
-/// Takes pages out of the middle of our memory, puts others in, uses them, over and over.
-fn remap(seed: u64) {
-    let mut random = Random::new(seed);
-    let (mut good, mut bad) = (0u32, 0u32);
-    for _ in 0..4000 {
-        let mut gfn = match random.below(8) {
-            0 => random.next(),
-            1 => 0xf_0000 + random.below(0x1_0000),
-            // Behind our own pages, within the least memory that this guest is given.
-            _ => 0x1000 + random.below(0x800),
-        };
-        let own = (0x1000..0x1800).contains(&gfn);
-        let result = match random.below(4) {
-            0 => reserve(DECREASE_RESERVATION, &mut gfn),
-            1 => reserve(POPULATE_PHYSMAP, &mut gfn),
-            n => add(n as u32 - 2, random.below(3), gfn),
-        };
-        match result >= 0 {
-            true => good += 1,
-            false => bad += 1,
-        }
-        if own {
-            cpu::touch(gfn << 12);
-        }
-    }
-    say!("remap: {good} calls succeeded, {bad} did not");
-}
-
-fn reserve(command: u32, gfn: &mut u64) -> i64 {
-    let mut arg = MemoryReservation {
-        extent_start: GuestHandle::new(core::ptr::from_mut(gfn) as u64),
-        nr_extents: 1,
-        domid: DOMID_SELF,
-        ..Default::default()
-    };
-    hv::op(MEMORY_OP, command, &mut arg)
-}
-
-/// Shared info or a page of the grant table.
-fn add(space: u32, index: u64, gfn: u64) -> i64 {
-    let mut arg = AddToPhysmap {
-        domid: DOMID_SELF,
-        space,
-        idx: index,
-        gpfn: Gfn(gfn),
-        ..Default::default()
-    };
-    hv::op(MEMORY_OP, ADD_TO_PHYSMAP, &mut arg)
 }
 
 /// Random calls whose pointers lead to random words, or nowhere.

@@ -27,6 +27,7 @@ global_asm!(
     "pvh_start:",
     "  cld",
     "  mov esi, ebx",
+    "  xor ebp, ebp",
     // Page directories: 2048 large pages, for user mode too.
     "  mov edi, offset pvh_tables - {base} + 0x2000",
     "  mov eax, 0xe7",
@@ -50,6 +51,7 @@ global_asm!(
     "  mov dword ptr [edi + 0x1010], eax",
     "  add eax, 0x1000",
     "  mov dword ptr [edi + 0x1018], eax",
+    "pvh_paging:",
     "  mov cr3, edi",
     "  mov eax, 0x20",
     "  mov cr4, eax",
@@ -73,13 +75,33 @@ global_asm!(
     "  mov ss, eax",
     "  movabs rax, offset pvh_high",
     "  jmp rax",
-    "pvh_high: lea rsp, [rip + {stack} + {size}]",
-    "  xor ebp, ebp",
+    "pvh_high:",
+    "  test ebp, ebp",
+    "  jnz 3f",
+    "  lea rsp, [rip + {stack} + {size}]",
     "  mov edi, esi",
     "  call {main}",
     "  ud2",
+    "3: lea rsp, [rip + {second_stack} + {size}]",
+    "  xor ebp, ebp",
+    "  call {second}",
+    "  ud2",
+    // The second vcpu in 32-bit mode, with the tables that the first has made.
+    ".code32",
+    ".globl pvh_second",
+    "pvh_second:",
+    "  mov eax, 0x10",
+    "  mov ds, eax",
+    "  mov es, eax",
+    "  mov ss, eax",
+    "  mov edi, offset pvh_tables - {base}",
+    "  mov ebp, 1",
+    "  jmp pvh_paging",
+    ".code64",
     base = const 0xffff_ffff_8000_0000_u64,
     stack = sym STACK,
+    second_stack = sym SECOND_STACK,
+    second = sym super::remap::second,
     size = const STACK_SIZE,
     main = sym main,
 );
@@ -89,6 +111,68 @@ const STACK_SIZE: usize = 64 << 10;
 #[repr(C, align(4096))]
 struct Stack(#[allow(dead_code)] [u8; STACK_SIZE]);
 static mut STACK: Stack = Stack([0; STACK_SIZE]);
+static mut SECOND_STACK: Stack = Stack([0; STACK_SIZE]);
+
+unsafe extern "C" {
+    static pvh_second: u8;
+}
+
+/// Where the start-up interrupt sends the second vcpu: a page of low memory that nothing else is in.
+const TRAMPOLINE: u64 = 0x8000;
+
+/// Starts vcpu 1, which goes on in [`super::remap::second`].
+pub fn start_second() {
+    const BASE: u64 = 0xffff_ffff_8000_0000;
+    let entry = (&raw const pvh_second as u64 - BASE) as u32;
+    // cli; xor ax, ax; mov ds, ax; lgdt [table]; mov eax, PE | ET; mov cr0, eax; jmp 32-bit code
+    let mut code = [
+        0xfa,
+        0x31,
+        0xc0,
+        0x8e,
+        0xd8,
+        0x66,
+        0x0f,
+        0x01,
+        0x16,
+        0x20,
+        0x80,
+        0x66,
+        0xb8,
+        0x11,
+        0,
+        0,
+        0,
+        0x0f,
+        0x22,
+        0xc0,
+        0x66,
+        0xea,
+        0,
+        0,
+        0,
+        0,
+        cpu::CODE32,
+        0,
+        0,
+        0,
+        0,
+        0,
+        63,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    code[22..26].copy_from_slice(&entry.to_le_bytes());
+    code[34..38].copy_from_slice(&(cpu::descriptors() as u32 - BASE as u32).to_le_bytes());
+    for (at, byte) in (TRAMPOLINE..).zip(code) {
+        // SAFETY: our own low memory, mapped where it is, of which nothing is used.
+        unsafe { (at as *mut u8).write_volatile(byte) }
+    }
+    cpu::start(1, (TRAMPOLINE >> 12) as u32);
+}
 
 /// Longest command line that is read.
 const MAX_CMDLINE: usize = 256;
