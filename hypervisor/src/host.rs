@@ -241,6 +241,9 @@ impl Host for Machine {
     fn m2p_get(&self, mfn: Mfn) -> u64 {
         mm::m2p_get(mfn)
     }
+    fn m2p_extent(&self, index: u64) -> Option<Mfn> {
+        mm::m2p_extent(index)
+    }
     fn m2p_set(&self, mfn: Mfn, pfn: u64) {
         mm::m2p_set(mfn, pfn);
     }

@@ -118,6 +118,11 @@ pub trait Host: mm::Platform + Sync + 'static {
     fn copy_frame(&self, from: (Mfn, usize), to: (Mfn, usize), len: usize) -> Result<(), Fault>;
     /// Machine-to-physical table, one entry per RAM frame.
     fn m2p_get(&self, mfn: Mfn) -> u64;
+    /// The first frame of 2 MiB of that table, which the control domain may map to read; `None` where it has no memory of its own.
+    fn m2p_extent(&self, index: u64) -> Option<Mfn> {
+        let _ = index;
+        None
+    }
     /// Sets a machine-to-physical entry; frames outside RAM are ignored.
     fn m2p_set(&self, mfn: Mfn, pfn: u64);
 

@@ -5,9 +5,9 @@ use core::sync::atomic::Ordering;
 use domain::physmap::{Page, place};
 use domain::{Domain, E820Entry as Region, Host};
 use mm::Paging;
-use xen_abi::Errno;
 use xen_abi::memory::*;
 use xen_abi::xen::{MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
+use xen_abi::{Errno, Mfn};
 
 /// Most entries of a guest's memory map (`E820_X_MAX`).
 const MAX_E820: u32 = 128;
@@ -39,6 +39,7 @@ pub fn memory_info<H: Host>(cx: &Cx<H>, cmd: u32, arg: u64) -> Ret {
             cx.write(arg, &map)?;
             Ok(0)
         }
+        MACHPHYS_MFN_LIST => machphys_mfn_list(cx, arg),
         MEMORY_MAP => memory_map(cx, arg),
         MACHINE_MEMORY_MAP => machine_memory_map(cx, arg),
         SET_MEMORY_MAP => set_memory_map(cx, arg),
@@ -53,6 +54,24 @@ pub fn memory_info<H: Host>(cx: &Cx<H>, cmd: u32, arg: u64) -> Ret {
         GET_VNUMAINFO => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// Where the machine-to-physical table lies, 2 MiB by 2 MiB, for a control domain that maps it. Holes have the frame before them.
+fn machphys_mfn_list<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
+    /// Entries in 2 MiB.
+    const COVERS: u64 = (2 << 20) / 8;
+    cx.need_privilege()?;
+    let mut list: MachphysMfnList = cx.read(arg)?;
+    let extents = cx.h.info().max_mfn.div_ceil(COVERS);
+    let count = extents.min(list.max_extents.into());
+    let mut last = Mfn(0);
+    for i in 0..count {
+        last = cx.h.m2p_extent(i).unwrap_or(last);
+        cx.write_nth(list.extent_start, i, &last.0)?;
+    }
+    list.nr_extents = count as u32;
+    cx.write(arg, &list)?;
+    Ok(0)
 }
 
 fn of_domain<H: Host>(cx: &Cx<H>, arg: u64, f: impl FnOnce(&domain::Domain) -> u64) -> Ret {

@@ -11,7 +11,7 @@ use crate::arch::x86::cpu::features;
 use crate::sync::{Level, SpinLock};
 use ::mm::Heap;
 use core::sync::atomic::{AtomicU64, Ordering};
-use xen_abi::Mfn;
+use xen_abi::{DomId, Mfn};
 
 /// End of the memory that real mode and old devices use.
 const LOW_END: u64 = 1 << 20;
@@ -228,6 +228,17 @@ fn hand_over(boot: &BootInfo) {
     ours.add(start, end);
     if let Some(page) = low_page() {
         ours.add(page, page + PAGE_SIZE);
+    }
+    // The control domain may look at the machine-to-physical table.
+    for (first, count) in tables::m2p_extents() {
+        ours.remove(first.0 * PAGE_SIZE, (first.0 + count) * PAGE_SIZE);
+        for mfn in first.0..first.0 + count {
+            if frames.share(Mfn(mfn), DomId::XEN, true).is_err() {
+                log::warn!(
+                    "frame {mfn:#x} of the machine-to-physical table cannot be shown to Domain-0"
+                );
+            }
+        }
     }
     for &(start, end) in ours.ranges() {
         frames.reserve(Mfn(start / PAGE_SIZE), Mfn(end / PAGE_SIZE));

@@ -16,7 +16,7 @@ pub use ioremap::{ioremap, is_device_memory, map_firmware};
 pub use layout::*;
 pub use object_heap::with_scratch;
 pub use paging::NoMemory;
-pub use tables::{m2p_get, m2p_set};
+pub use tables::{m2p_extent, m2p_get, m2p_set};
 
 use crate::sync::{Level, SpinLock};
 use ::mm::{FrameTable, Heap};

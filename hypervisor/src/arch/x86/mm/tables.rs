@@ -155,6 +155,22 @@ pub fn m2p_set(mfn: Mfn, pfn: u64) {
     }
 }
 
+/// The first frame of an extent of the table.
+pub fn m2p_extent(index: u64) -> Option<Mfn> {
+    let va = index.checked_mul(PAGE_2M)?.checked_add(M2P_RW_BASE)?;
+    if index >= super::max_mfn().0.div_ceil(EXTENT_COVERS / PAGE_SIZE) {
+        return None;
+    }
+    let (entry, _) = paging::lookup(idle_l4(), va)?;
+    Some(Mfn((entry & paging::ADDR) / PAGE_SIZE))
+}
+
+/// All of them, with how many frames each has.
+pub fn m2p_extents() -> impl Iterator<Item = (Mfn, u64)> {
+    let count = super::max_mfn().0.div_ceil(EXTENT_COVERS / PAGE_SIZE);
+    (0..count).filter_map(|i| Some((m2p_extent(i)?, PAGE_2M / PAGE_SIZE)))
+}
+
 /// What [`m2p_set`] recorded for `mfn`.
 #[inline]
 pub fn m2p_get(mfn: Mfn) -> u64 {
