@@ -149,6 +149,8 @@ pub struct Domain {
     pub time_offset_s: AtomicI64,
     /// How its time-stamp counters run.
     pub tsc: Mutex<Timing>,
+    /// Whether a toolstack keeps a log of the pages that this PV guest writes (`SHADOW_OP_*`).
+    pub dirty_log: AtomicBool,
     /// `VMASST_TYPE_*` bits.
     pub assists: AtomicU64,
     /// Its CPU pool. Changed under the registry's lock on the pools.
@@ -225,6 +227,7 @@ impl Domain {
             e820: Mutex::new(Vec::new()),
             time_offset_s: AtomicI64::new(0),
             tsc: Mutex::new(Timing::default()),
+            dirty_log: AtomicBool::new(false),
             assists: AtomicU64::new(0),
             pool: AtomicU32::new(sched::POOL0),
             weight: AtomicU32::new(256),

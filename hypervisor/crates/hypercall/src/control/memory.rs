@@ -79,10 +79,13 @@ pub(super) fn hypercall_init<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> 
     Ok(Reply::Done)
 }
 
-/// `shadow_op`: there is no shadow; a dirty log and a pool for tables are what hardware-assisted guests have.
+/// `shadow_op`: there is no shadow; a dirty log and a pool for tables are what hardware-assisted guests have. Of PV guests, see [`pv_dirty_log`].
 pub(super) fn shadow_op<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> Outcome {
     not_self(cx, dom.id)?;
     let mut s = op.shadow_op();
+    if dom.hvm.is_none() {
+        return pv_dirty_log(cx, dom, op, s);
+    }
     match s.op {
         SHADOW_OP_OFF => again(cx, domain::dirty::disable_step(cx.h, dom)),
         SHADOW_OP_ENABLE_LOGDIRTY => again(cx, domain::dirty::enable_step(cx.h, dom)),
@@ -109,6 +112,48 @@ pub(super) fn shadow_op<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> O
         SHADOW_OP_ENABLE | SHADOW_OP_ENABLE_TEST => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// The dirty log of a PV guest, for toolstacks that move guests by one. Its page tables are its own and in use as they are, so
+/// that nobody sees what it writes: every page counts as written since it was last asked for.
+fn pv_dirty_log<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl, mut s: ShadowOp) -> Outcome {
+    let on = &dom.dirty_log;
+    match s.op {
+        SHADOW_OP_OFF => on.store(false, Ordering::Release),
+        SHADOW_OP_ENABLE_LOGDIRTY => on.store(true, Ordering::Release),
+        SHADOW_OP_ENABLE if s.mode == SHADOW_ENABLE_LOG_DIRTY => on.store(true, Ordering::Release),
+        SHADOW_OP_CLEAN | SHADOW_OP_PEEK if on.load(Ordering::Acquire) => {
+            let pages = s.pages.min(
+                dom.tot_pages
+                    .load(Ordering::Relaxed)
+                    .saturating_mul(4)
+                    .saturating_add(1 << 20),
+            );
+            if !s.dirty_bitmap.is_null() {
+                let ones = [0xffu8; DIRTY_CHUNK];
+                let mut at = 0;
+                while at < pages.div_ceil(8) {
+                    let part = (pages.div_ceil(8) - at).min(DIRTY_CHUNK as u64);
+                    cx.write_bytes(s.dirty_bitmap.addr() + at, &ones[..part as usize])?;
+                    at += part;
+                }
+            }
+            s.pages = pages;
+            s.stats.dirty_count = u32::try_from(pages).unwrap_or(u32::MAX);
+            s.stats.fault_count = 0;
+            op.set_shadow_op(s);
+            return Ok(Reply::Data);
+        }
+        SHADOW_OP_CLEAN | SHADOW_OP_PEEK => return Err(Errno::EINVAL.into()),
+        SHADOW_OP_GET_ALLOCATION | SHADOW_OP_SET_ALLOCATION => {
+            s.mb = 0;
+            op.set_shadow_op(s);
+            return Ok(Reply::Data);
+        }
+        SHADOW_OP_ENABLE | SHADOW_OP_ENABLE_TEST => return Err(Errno::EOPNOTSUPP.into()),
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(Reply::Done)
 }
 
 /// One step of something that is repeated until it is done.
