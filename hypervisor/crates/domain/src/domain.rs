@@ -184,7 +184,6 @@ impl Domain {
             pirqs: p.nr_pirqs,
         };
         let events = Ports::new(p.id, limits)?;
-        let grants = GrantTable::new(p.max_grant_frames);
         let pause_count = Arc::new(AtomicU32::new(1));
         let vcpus = (0..p.max_vcpus)
             .map(|i| match p.hvm {
@@ -211,7 +210,7 @@ impl Domain {
             tot_pages: AtomicU64::new(0),
             events: RwLock::new(events),
             fifo_array: [const { AtomicU64::new(0) }; MAX_ARRAY_PAGES as usize],
-            grants: RwLock::new(grants),
+            grants: RwLock::new(GrantTable::new(p.max_grant_frames)),
             grant_frames: RwLock::new(Vec::new()),
             max_grant_frames: p.max_grant_frames,
             maptrack: Mutex::new(Maptrack::new(p.max_maptrack)),
