@@ -87,11 +87,21 @@ pub fn state_size(compacted: bool) -> u32 {
     })
 }
 
+/// The last of our leaves that a domain sees. All guests need the first three.
+fn last_leaf(dom: &Domain) -> u32 {
+    match dom.cpuid.lock().get(BASE, 0)[0] & 0xff {
+        n @ 2.. => LAST.min(BASE + n),
+        _ => LAST,
+    }
+}
+
 /// The hypervisor's own leaves, by their number after the first.
 pub fn hypervisor_leaf(dom: &Domain, v: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
+    let last = last_leaf(dom);
     match leaf {
+        _ if BASE + leaf > last => [0; 4],
         // "XenVMMXenVMM": the signature of the ABI, which guests look for.
-        0 => [LAST, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e],
+        0 => [last, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e],
         1 => [4 << 16 | 17, 0, 0, 0],
         2 => [1, BASE, 1, 0],
         3 => tsc_leaf(dom, v, sub),

@@ -12,6 +12,7 @@ matrix! {
     dom0_gives_memory: tools, product;
     supervisors_carry_out_what_was_configured: tools, product;
     scripts_get_what_xl_gives: product;
+    a_guest_sees_the_processor_it_is_given: product | tools, hypervisor;
 }
 
 fn vcpus_and_shares(host: Builder) -> Story {
@@ -273,5 +274,36 @@ fn scripts_get_what_xl_gives(host: Builder) -> Story {
         .ok()?
         .shows("VCPUs(sec): ")?;
     host.dom0("xl shutdown -a guest")?.ok()?;
+    host.power_off()
+}
+
+/// `cpuid=` in both of its syntaxes, for both types of guest.
+fn a_guest_sees_the_processor_it_is_given(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.dom0("grep -qw pni /proc/cpuinfo && grep -qw cx16 /proc/cpuinfo")?
+        .ok()?;
+    host.dom0("sed 's/^type.*/type=\"pvh\"/' /etc/xen/guest.cfg >/tmp/pvh.cfg")?
+        .ok()?;
+    let no_sse3 = "['1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0']";
+    for (file, cpuid) in [
+        ("/etc/xen/guest.cfg", "\"host,sse3=0,stepping=7\""),
+        ("/tmp/pvh.cfg", no_sse3),
+    ] {
+        host.dom0(&format!(
+            "echo \"cpuid={}\" >/tmp/cpuid; cat {file} /tmp/cpuid >/tmp/g.cfg; xl create -q /tmp/g.cfg",
+            cpuid.replace('"', "\\\"")
+        ))?
+        .ok()?;
+        host.guest_speaks("guest")?;
+        let seen = host
+            .dom0("(echo 'grep -m 1 flags /proc/cpuinfo; grep -m 1 stepping /proc/cpuinfo'; sleep 4) | timeout 6 xl console guest | cat")?
+            .shows(" sse2 ")?
+            .shows(" cx16 ")?
+            .lacks(" pni ")?;
+        if cpuid.contains("stepping") {
+            seen.shows("stepping\t: 7")?;
+        }
+        host.dom0("xl destroy guest")?.ok()?;
+    }
     host.power_off()
 }

@@ -226,6 +226,46 @@ impl Here {
 }
 
 #[test]
+fn cpuid_shows_what_is_configured_and_never_more_than_there_is() {
+    const SSE2: u32 = 1 << 26;
+    let here = Here::new("cpuid");
+    let shown = |dom| {
+        let guest = here.machine.domains().get(dom).unwrap();
+        let leaf = |n| guest.cpuid.lock().get(n, 0);
+        (leaf(1), leaf(0)[0])
+    };
+    let dom = here.create("").unwrap();
+    let ([a, b, c, d], most) = shown(dom);
+    assert!(d & SSE2 != 0, "{d:#x}");
+    here.host().destroy(dom).unwrap();
+    let less = d & !SSE2;
+    let dom = here
+        .create("cpuid=\"host,sse2=0,stepping=5,maxleaf=0xffff,vmx=k,maxhvleaf=3\"")
+        .unwrap();
+    let stepping = a & !15 | 5;
+    assert_eq!(shown(dom), ([stepping, b, c, less], most));
+    assert_eq!(here.xc.cpu_policy(dom).unwrap()[0].a, most);
+    here.host().destroy(dom).unwrap();
+    let dom = here
+        .create("cpuid=['1:edx=xxxxx0xxxxxxxxxxxxxxxxxxxxxxxxxx']")
+        .unwrap();
+    assert_eq!(shown(dom).0, [a, b, c, less]);
+    // It cannot be changed any more once it runs.
+    let leaves = here.xc.cpu_policy(dom).unwrap();
+    here.xc.unpause_domain(dom).unwrap();
+    here.xc.set_cpu_policy(dom, &leaves).unwrap_err();
+    here.host().destroy(dom).unwrap();
+    let e = here
+        .create("cpuid=\"host,vmx=1,sse2=1,3dnow=1\"")
+        .unwrap_err();
+    assert_eq!(
+        e.to_string(),
+        "\"cpuid\" forces vmx, 3dnow, which pv guests do not get on this host (leave it out, or write x for what there is)"
+    );
+    assert_eq!(here.xc.domains().unwrap().len(), 1, "no domain was made");
+}
+
+#[test]
 fn the_machine_is_described() {
     let here = Here::new("info");
     let info = libxl::Hypervisor::physinfo(&here.xc).unwrap();

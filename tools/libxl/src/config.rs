@@ -1,6 +1,6 @@
 //! [`DomainConfig`]: what a configuration means, checked as far as that is possible without looking at the host.
 use crate::cfg::{Cfg, Diagnostics, Pos, Setting, Value, ValueKind, keys};
-use crate::{Bootloader, CpuList, Disk, Error, GuestKind, Result, Shares, Uuid, Vif};
+use crate::{Bootloader, CpuList, Cpuid, Disk, Error, GuestKind, Result, Shares, Uuid, Vif};
 use std::path::PathBuf;
 
 /// What happens when a domain shuts down.
@@ -95,6 +95,8 @@ pub struct DomainConfig {
     /// -1: the hypervisor's default.
     pub max_maptrack_frames: i32,
     pub tsc_mode: u32,
+    /// What CPUID shows it otherwise than a new guest.
+    pub cpuid: Cpuid,
     /// Whether a PVH guest gets ACPI tables.
     pub acpi: bool,
     /// It is not to be saved or moved.
@@ -199,6 +201,7 @@ impl Reader<'_> {
                 .number("max_maptrack_frames", 0..=1 << 20)
                 .unwrap_or(-1) as i32,
             tsc_mode: self.tsc_mode(),
+            cpuid: self.cpuid(),
             acpi: self.cfg.get("acpi").and_then(|s| s.value.as_int()) != Some(0),
             nomigrate: self.cfg.get("nomigrate").and_then(|s| s.value.as_int()) == Some(1),
             paging_mib: self.number("shadow_memory", 1..=1 << 20).map(|n| n as u32),
@@ -362,6 +365,13 @@ impl Reader<'_> {
             return default;
         };
         *action
+    }
+
+    fn cpuid(&mut self) -> Cpuid {
+        match self.cfg.get("cpuid") {
+            Some(s) => Cpuid::read(&s.value, self.diags),
+            None => Cpuid::default(),
+        }
     }
 
     fn tsc_mode(&mut self) -> u32 {

@@ -4,6 +4,7 @@ use crate::host::{Host, Image};
 use crate::migrate::is_exempt;
 use crate::{DomainConfig, Error, GuestKind, Result, StoreContext, Uuid, kind, nodes, userdata};
 use std::path::Path;
+use xen_abi::sysctl::{CPU_POLICY_HOST, CPU_POLICY_HVM_MAX, CPU_POLICY_PV_MAX};
 use xen_abi::{DomId, VcpuId};
 use xenctrl::{CpuMap, CreateDomain};
 use xenguest::{BuildTarget, PvParams};
@@ -89,6 +90,7 @@ impl<'a> Host<'a> {
             resolve(&config.cpus_soft, "cpus_soft")?,
         );
         crate::device::check(self, config, exempt)?;
+        self.check_cpuid(config)?;
         let image = image()?;
         let pool = self.pool_of(&config.shares)?;
         let need = start_kib(config) / PAGE_KIB
@@ -126,6 +128,39 @@ impl<'a> Host<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses to force a feature on that guests of this kind cannot have here.
+    fn check_cpuid(&self, config: &DomainConfig) -> Result<()> {
+        if config.cpuid.is_empty() {
+            return Ok(());
+        }
+        let index = match config.kind {
+            GuestKind::Pv => CPU_POLICY_PV_MAX,
+            GuestKind::Pvh => CPU_POLICY_HVM_MAX,
+        };
+        let beyond = config.cpuid.beyond(&self.hv.system_cpu_policy(index)?);
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "\"cpuid\" forces {}, which {} guests do not get on this host",
+            beyond.join(", "),
+            config.kind.name()
+        );
+        Err(Error::new(message).hint("leave it out, or write x for what there is"))
+    }
+
+    /// Has CPUID show a new domain what its configuration says.
+    fn set_cpuid(&self, dom: DomId, config: &DomainConfig) -> Result<()> {
+        if config.cpuid.is_empty() {
+            return Ok(());
+        }
+        let hv = self.hv;
+        let (policy, host) = (hv.cpu_policy(dom)?, hv.system_cpu_policy(CPU_POLICY_HOST)?);
+        let changes = config.cpuid.changes(&policy, &host);
+        let changes = changes.map_err(|e| Error::new(format!("\"cpuid\": {e}")))?;
+        Ok(hv.set_cpu_policy(dom, &changes)?)
     }
 }
 
@@ -176,6 +211,7 @@ impl<'a> Prepared<'a> {
         if config.tsc_mode != 0 {
             host.hv.set_tsc_info(dom, config.tsc_mode)?;
         }
+        host.set_cpuid(dom, config)?;
         for v in 0..config.max_vcpus {
             let (hard, soft) = (pick(&self.hard, v), pick(&self.soft, v));
             if hard.is_some() || soft.is_some() {

@@ -4,6 +4,7 @@
 use crate::{Result, StoreContext};
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use xen_abi::xen::CpuidLeaf;
 use xen_abi::{DomId, Errno, Port, VcpuId};
 use xenctrl::{
     CpuMap, CpuPlace, CpuPool, CreateDomain, DomainInfo, PhysInfo, SchedParams, VcpuInfo, Xenctrl,
@@ -35,6 +36,10 @@ pub trait Hypervisor {
     /// Tells a guest how far its memory may grow, KiB.
     fn set_memory_map(&self, dom: DomId, kib: u64) -> HvResult<()>;
     fn set_tsc_info(&self, dom: DomId, mode: u32) -> HvResult<()>;
+    /// A CPUID policy of the machine (`xen_abi::sysctl::CPU_POLICY_*`).
+    fn system_cpu_policy(&self, index: u32) -> HvResult<Vec<CpuidLeaf>>;
+    fn cpu_policy(&self, dom: DomId) -> HvResult<Vec<CpuidLeaf>>;
+    fn set_cpu_policy(&self, dom: DomId, leaves: &[CpuidLeaf]) -> HvResult<()>;
     fn set_affinity(
         &self,
         dom: DomId,
@@ -145,6 +150,15 @@ impl Hypervisor for Xenctrl {
     }
     fn set_tsc_info(&self, dom: DomId, mode: u32) -> HvResult<()> {
         Xenctrl::set_tsc_info(self, dom, mode)
+    }
+    fn system_cpu_policy(&self, index: u32) -> HvResult<Vec<CpuidLeaf>> {
+        Xenctrl::system_cpu_policy(self, index)
+    }
+    fn cpu_policy(&self, dom: DomId) -> HvResult<Vec<CpuidLeaf>> {
+        Xenctrl::cpu_policy(self, dom)
+    }
+    fn set_cpu_policy(&self, dom: DomId, leaves: &[CpuidLeaf]) -> HvResult<()> {
+        Xenctrl::set_cpu_policy(self, dom, leaves)
     }
     fn set_affinity(
         &self,

@@ -12,6 +12,7 @@ mod bridge;
 pub mod cfg;
 mod config;
 mod core_dump;
+mod cpuid;
 mod cpulist;
 mod create;
 mod destroy;
@@ -37,6 +38,7 @@ mod vif;
 
 pub use bootloader::Bootloader;
 pub use config::{Action, Actions, DomainConfig};
+pub use cpuid::Cpuid;
 pub use cpulist::{CpuList, format as format_cpus};
 pub use create::Prepared;
 pub use device::{Handle, Limits, NetworkInterface};

@@ -116,7 +116,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("console", StrOrList, Never, "Consoles have their own keys."),
     key("cpu_weight", Int, Used, "Scheduler weight."),
-    key("cpuid", StrOrList, Later, "CPUID policy."),
+    key(
+        "cpuid",
+        StrOrList,
+        Used,
+        "What CPUID shows the guest: \"host,FEATURE=0,...\", or a list of leaves with their bits.",
+    ),
     key("cpus", StrOrList, Used, "CPUs that the vcpus may run on."),
     key("cpus_soft", StrOrList, Used, "CPUs that the vcpus prefer."),
     key("device_model", Str, Never, "Write device_model_override."),

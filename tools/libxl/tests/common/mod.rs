@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use xen_abi::xen::CpuidLeaf;
 use xen_abi::{DomId, Errno, Gfn, GrantRef, Mfn, Port, VcpuId};
 use xenctrl::{
     CpuMap, CpuPool, CreateDomain, DomainInfo, DomainState, PhysInfo, SchedParams, ShutdownReason,
@@ -206,6 +207,16 @@ impl Image for FakeImage<'_> {
     }
 }
 
+/// A CPU with one feature.
+fn aes_only() -> CpuidLeaf {
+    CpuidLeaf {
+        leaf: 1,
+        subleaf: !0,
+        c: 1 << 25,
+        ..CpuidLeaf::default()
+    }
+}
+
 impl Hypervisor for Machine {
     fn create_domain(&self, c: &CreateDomain) -> xenctrl::Result<DomId> {
         self.hv("create".into())?;
@@ -267,6 +278,16 @@ impl Hypervisor for Machine {
     }
     fn set_tsc_info(&self, dom: DomId, mode: u32) -> xenctrl::Result<()> {
         self.hv(format!("tsc {dom} {mode}"))
+    }
+    fn system_cpu_policy(&self, _: u32) -> xenctrl::Result<Vec<CpuidLeaf>> {
+        Ok(vec![aes_only()])
+    }
+    fn cpu_policy(&self, _: DomId) -> xenctrl::Result<Vec<CpuidLeaf>> {
+        Ok(vec![aes_only()])
+    }
+    fn set_cpu_policy(&self, dom: DomId, leaves: &[CpuidLeaf]) -> xenctrl::Result<()> {
+        let one = leaves.first().map_or(0, |l| l.c);
+        self.hv(format!("cpuid {dom} {one:#x}"))
     }
     fn set_affinity(
         &self,

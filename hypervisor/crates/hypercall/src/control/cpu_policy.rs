@@ -86,8 +86,9 @@ pub(super) fn set<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> Outcome
             0..=0xffff | 0x8000_0000..=0x8000_ffff => {
                 policy.set(l.leaf, l.subleaf, within(&most, &l));
             }
-            // The hypervisor's own leaves are not part of a policy.
-            0x4000_0000..=0x4000_ffff => {}
+            // Of the hypervisor's own leaves a policy says how many there are, and no more.
+            0x4000_0000 => policy.set(l.leaf, CPUID_NO_SUBLEAF, [l.a & 0xff, 0, 0, 0]),
+            0x4000_0001..=0x4000_ffff => {}
             _ => {
                 (p.err_leaf, p.err_subleaf) = (l.leaf, l.subleaf);
                 return refuse(cx, op, p);
