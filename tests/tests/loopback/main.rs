@@ -266,6 +266,37 @@ fn cpuid_shows_what_is_configured_and_never_more_than_there_is() {
 }
 
 #[test]
+fn hardware_and_grant_versions_that_are_not_to_be_had_are_refused_and_undone() {
+    let here = Here::new("hardware");
+    let free = here.free_pages();
+    for (keys, said) in [
+        (
+            "ioports=['2f8-2ff']",
+            "\"ioports\": this hypervisor gives the machine's hardware to Domain-0 alone",
+        ),
+        (
+            "iomem=['fed00,1']",
+            "\"iomem\": this hypervisor gives the machine's hardware to Domain-0 alone",
+        ),
+        (
+            "irqs=[4]",
+            "\"irqs\": this hypervisor gives the machine's hardware to Domain-0 alone",
+        ),
+        (
+            "max_grant_version=2",
+            "\"max_grant_version\" is 2, and this hypervisor has version 1 of grant tables only",
+        ),
+    ] {
+        let e = here.create(keys).unwrap_err().to_string();
+        assert!(e.starts_with(said), "{e}");
+        assert_eq!(here.xc.domains().unwrap().len(), 1, "{keys}");
+        assert_eq!(here.free_pages(), free, "{keys}");
+    }
+    let dom = here.create("max_grant_version=1").unwrap();
+    here.host().destroy(dom).unwrap();
+}
+
+#[test]
 fn the_machine_is_described() {
     let here = Here::new("info");
     let info = libxl::Hypervisor::physinfo(&here.xc).unwrap();

@@ -1,6 +1,8 @@
 //! [`DomainConfig`]: what a configuration means, checked as far as that is possible without looking at the host.
 use crate::cfg::{Cfg, Diagnostics, Pos, Setting, Value, ValueKind, keys};
-use crate::{Bootloader, CpuList, Cpuid, Disk, Error, GuestKind, Result, Shares, Uuid, Vif};
+use crate::{
+    Bootloader, CpuList, Cpuid, Disk, Error, GuestKind, Hardware, Result, Shares, Uuid, Vif,
+};
 use std::path::PathBuf;
 
 /// What happens when a domain shuts down.
@@ -97,6 +99,10 @@ pub struct DomainConfig {
     pub tsc_mode: u32,
     /// What CPUID shows it otherwise than a new guest.
     pub cpuid: Cpuid,
+    /// Of the machine's own.
+    pub hardware: Hardware,
+    /// Highest version of its grant tables.
+    pub max_grant_version: u32,
     /// Whether a PVH guest gets ACPI tables.
     pub acpi: bool,
     /// It is not to be saved or moved.
@@ -202,6 +208,8 @@ impl Reader<'_> {
                 .unwrap_or(-1) as i32,
             tsc_mode: self.tsc_mode(),
             cpuid: self.cpuid(),
+            hardware: Hardware::read(self.cfg, kind, self.diags),
+            max_grant_version: self.number("max_grant_version", 1..=2).unwrap_or(1) as u32,
             acpi: self.cfg.get("acpi").and_then(|s| s.value.as_int()) != Some(0),
             nomigrate: self.cfg.get("nomigrate").and_then(|s| s.value.as_int()) == Some(1),
             paging_mib: self.number("shadow_memory", 1..=1 << 20).map(|n| n as u32),

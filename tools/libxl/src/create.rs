@@ -4,7 +4,7 @@ use crate::host::{Host, Image};
 use crate::migrate::is_exempt;
 use crate::{DomainConfig, Error, GuestKind, Result, StoreContext, Uuid, kind, nodes, userdata};
 use std::path::Path;
-use xen_abi::sysctl::{CPU_POLICY_HOST, CPU_POLICY_HVM_MAX, CPU_POLICY_PV_MAX};
+use xen_abi::sysctl::{CPU_POLICY_HOST, CPU_POLICY_HVM_MAX, CPU_POLICY_PV_MAX, PHYSCAP_GNTTAB_V2};
 use xen_abi::{DomId, VcpuId};
 use xenctrl::{CpuMap, CreateDomain};
 use xenguest::{BuildTarget, PvParams};
@@ -74,6 +74,7 @@ impl<'a> Host<'a> {
         self.check_unique(config, exempt)?;
         let phys = self.hv.physinfo()?;
         config.kind.check(&phys)?;
+        check_grants(config, &phys)?;
         let nodes = match (&config.cpus[..], &config.cpus_soft[..]) {
             ([], []) => vec![],
             _ => self.cpu_nodes(phys.max_cpu_id)?,
@@ -164,6 +165,18 @@ impl<'a> Host<'a> {
     }
 }
 
+/// Refuses a version of grant tables that the hypervisor does not have.
+fn check_grants(config: &DomainConfig, phys: &xenctrl::PhysInfo) -> Result<()> {
+    if config.max_grant_version < 2 || phys.capabilities & PHYSCAP_GNTTAB_V2 != 0 {
+        return Ok(());
+    }
+    let message =
+        "\"max_grant_version\" is 2, and this hypervisor has version 1 of grant tables only";
+    Err(Error::new(message).hint(
+        "write 1, or leave it out: no guest needs version 2 on a machine with less than 16 TiB",
+    ))
+}
+
 impl<'a> Prepared<'a> {
     /// `watch` is called, on a thread of its own, with the terminal on which a boot loader runs; it is to return when that closes.
     pub fn watched(mut self, watch: &'a (dyn Fn(&Path) + Sync)) -> Self {
@@ -183,6 +196,7 @@ impl<'a> Prepared<'a> {
             max_evtchn_port: config.max_event_channels,
             max_grant_frames: config.max_grant_frames,
             max_maptrack_frames: config.max_maptrack_frames,
+            grant_version: config.max_grant_version,
             cpupool: self.pool,
             ..Default::default()
         })?;
@@ -212,6 +226,7 @@ impl<'a> Prepared<'a> {
             host.hv.set_tsc_info(dom, config.tsc_mode)?;
         }
         host.set_cpuid(dom, config)?;
+        config.hardware.grant(host, dom)?;
         for v in 0..config.max_vcpus {
             let (hard, soft) = (pick(&self.hard, v), pick(&self.soft, v));
             if hard.is_some() || soft.is_some() {

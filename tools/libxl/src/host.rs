@@ -5,7 +5,7 @@ use crate::{Result, StoreContext};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use xen_abi::xen::CpuidLeaf;
-use xen_abi::{DomId, Errno, Port, VcpuId};
+use xen_abi::{DomId, Errno, Mfn, Port, VcpuId};
 use xenctrl::{
     CpuMap, CpuPlace, CpuPool, CreateDomain, DomainInfo, PhysInfo, SchedParams, VcpuInfo, Xenctrl,
 };
@@ -40,6 +40,10 @@ pub trait Hypervisor {
     fn system_cpu_policy(&self, index: u32) -> HvResult<Vec<CpuidLeaf>>;
     fn cpu_policy(&self, dom: DomId) -> HvResult<Vec<CpuidLeaf>>;
     fn set_cpu_policy(&self, dom: DomId, leaves: &[CpuidLeaf]) -> HvResult<()>;
+    /// Lets a domain use the machine's I/O ports, I/O memory, interrupt lines.
+    fn permit_ports(&self, dom: DomId, first: u32, count: u32) -> HvResult<()>;
+    fn permit_frames(&self, dom: DomId, first: u64, count: u64) -> HvResult<()>;
+    fn permit_irq(&self, dom: DomId, irq: u32) -> HvResult<()>;
     fn set_affinity(
         &self,
         dom: DomId,
@@ -159,6 +163,15 @@ impl Hypervisor for Xenctrl {
     }
     fn set_cpu_policy(&self, dom: DomId, leaves: &[CpuidLeaf]) -> HvResult<()> {
         Xenctrl::set_cpu_policy(self, dom, leaves)
+    }
+    fn permit_ports(&self, dom: DomId, first: u32, count: u32) -> HvResult<()> {
+        Xenctrl::permit_ports(self, dom, first, count)
+    }
+    fn permit_frames(&self, dom: DomId, first: u64, count: u64) -> HvResult<()> {
+        Xenctrl::permit_frames(self, dom, Mfn(first), count)
+    }
+    fn permit_irq(&self, dom: DomId, irq: u32) -> HvResult<()> {
+        Xenctrl::permit_irq(self, dom, irq)
     }
     fn set_affinity(
         &self,

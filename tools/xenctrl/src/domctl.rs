@@ -26,7 +26,7 @@ impl Xenctrl {
     }
 
     /// A command whose only interesting result is whether it worked.
-    fn simple(&self, mut op: Domctl, what: impl FnOnce() -> String) -> Result<()> {
+    pub(crate) fn simple(&self, mut op: Domctl, what: impl FnOnce() -> String) -> Result<()> {
         self.domctl(&mut op)
             .map(drop)
             .map_err(|e| explain(Error::new(what(), e)))

@@ -1,7 +1,7 @@
 //! Typed hypervisor calls for the toolstack, over any [`xendev::Hypercall`].
 //!
 //! [`Xenctrl`] is the handle; its methods live in one file per family: `domctl`, `sysctl`, `memory`, `mmu`,
-//! `version`, `evtchn`, `sched`, `cpupool`, `cpu_policy`, `hvm`. Every [`Error`] names operation, object and cause. The versioned families (domctl, sysctl)
+//! `version`, `evtchn`, `sched`, `cpupool`, `cpu_policy`, `permissions`, `hvm`. Every [`Error`] names operation, object and cause. The versioned families (domctl, sysctl)
 //! find out by trying which interface version the hypervisor speaks.
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ mod hvm;
 mod hypfs;
 mod memory;
 mod mmu;
+mod permissions;
 mod saved;
 mod sched;
 mod sysctl;

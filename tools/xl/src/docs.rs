@@ -107,6 +107,10 @@ pub fn cfg() -> String {
     KEYS.iter()
         .filter(|k| k.status == Status::Later)
         .for_each(|k| out += &entry(k));
+    out += ".SH KEYS OF HVM GUESTS\nThere are no such guests yet. These are checked, and a warning says that they have no effect.\n";
+    KEYS.iter()
+        .filter(|k| k.status == Status::Hvm)
+        .for_each(|k| out += &entry(k));
     out += ".SH KEYS THAT ARE NOT USED ANY MORE\n";
     KEYS.iter()
         .filter(|k| k.status == Status::Never)

@@ -285,6 +285,15 @@ impl Hypervisor for Machine {
     fn cpu_policy(&self, _: DomId) -> xenctrl::Result<Vec<CpuidLeaf>> {
         Ok(vec![aes_only()])
     }
+    fn permit_ports(&self, dom: DomId, first: u32, count: u32) -> xenctrl::Result<()> {
+        self.hv(format!("ports {dom} {first:#x} {count}"))
+    }
+    fn permit_frames(&self, dom: DomId, first: u64, count: u64) -> xenctrl::Result<()> {
+        self.hv(format!("frames {dom} {first:#x} {count}"))
+    }
+    fn permit_irq(&self, dom: DomId, irq: u32) -> xenctrl::Result<()> {
+        self.hv(format!("irq {dom} {irq}"))
+    }
     fn set_cpu_policy(&self, dom: DomId, leaves: &[CpuidLeaf]) -> xenctrl::Result<()> {
         let one = leaves.first().map_or(0, |l| l.c);
         self.hv(format!("cpuid {dom} {one:#x}"))
