@@ -112,6 +112,18 @@ impl<'a> FrameTable<'a> {
         }
     }
 
+    /// Makes `start..end`, which the heap is never given, private memory of the hypervisor's: it may be shown to a
+    /// domain by [`Self::share`]. Frames that are something already stay it.
+    pub fn keep_private(&self, start: Mfn, end: Mfn) {
+        for m in start.0..end.0.min(self.end().0) {
+            if let Some(f) = self.get(Mfn(m)) {
+                let _ =
+                    f.state
+                        .compare_exchange(0, State::RAM, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// What `mfn` is used for at this moment.
     pub fn kind(&self, mfn: Mfn) -> Kind {
         let Some(f) = self.get(mfn) else {

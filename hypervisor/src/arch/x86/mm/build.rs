@@ -232,12 +232,15 @@ fn hand_over(boot: &BootInfo) {
     // The control domain may look at the machine-to-physical table.
     for (first, count) in tables::m2p_extents() {
         ours.remove(first.0 * PAGE_SIZE, (first.0 + count) * PAGE_SIZE);
-        for mfn in first.0..first.0 + count {
-            if frames.share(Mfn(mfn), DomId::XEN, true).is_err() {
-                log::warn!(
-                    "frame {mfn:#x} of the machine-to-physical table cannot be shown to Domain-0"
-                );
-            }
+        frames.keep_private(first, Mfn(first.0 + count));
+        let refused = (first.0..first.0 + count)
+            .filter(|mfn| frames.share(Mfn(*mfn), DomId::XEN, true).is_err())
+            .count();
+        if refused != 0 {
+            log::warn!(
+                "{refused} of {count} frames of the machine-to-physical table from {first} on cannot be shown to Domain-0: {:?}",
+                frames.kind(first)
+            );
         }
     }
     for &(start, end) in ours.ranges() {

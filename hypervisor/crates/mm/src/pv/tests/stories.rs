@@ -3,6 +3,7 @@ use super::super::entry::{A, D, G, GUEST_KERNEL, NX, P, PAT, PCD, RW, US};
 use super::super::*;
 use super::machine::{MMIO, MMIO_DENIED, MMIO_RO, RESERVED_ENTRY, World};
 use crate::Released;
+use crate::frame::Kind;
 use xen_abi::Errno::{EBUSY, EINVAL, EPERM, ERESTART};
 use xen_abi::{DomId, Mfn};
 
@@ -210,6 +211,26 @@ fn free_private_and_hypervisor_frames_cannot_be_named() {
     }
     g.w.frames.reserve(Mfn(0), Mfn(1));
     assert_eq!(g.set(g.l1, 1, entry(0, P)), Err(EINVAL));
+}
+
+#[test]
+fn what_the_hypervisor_keeps_and_shows_is_mapped_read_only() {
+    let mut g = Guest::new();
+    // Frame 0 was never given to the heap; the next two are something already.
+    let private = g.w.heap.alloc(0, None).unwrap().ready(|_| ());
+    assert_eq!(g.w.frames.share(Mfn(0), OTHER, true), Err(EINVAL));
+    g.w.frames.keep_private(Mfn(0), Mfn(1));
+    g.w.frames.keep_private(private, Mfn(private.0 + 1));
+    assert_eq!(g.w.frames.kind(private), Kind::Private);
+    assert_eq!(g.set(g.l1, 1, entry(0, P)), Err(EINVAL), "not shown yet");
+    g.w.frames.share(Mfn(0), OTHER, true).unwrap();
+    let foreign = Update {
+        pg_owner: OTHER,
+        preserve_ad: false,
+        expected: None,
+    };
+    g.set_as(g.l1, 1, entry(0, P), foreign).unwrap();
+    assert_eq!(g.set_as(g.l1, 1, entry(0, P | RW), foreign), Err(EINVAL));
 }
 
 #[test]
