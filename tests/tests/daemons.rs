@@ -3,7 +3,7 @@
 use integration::{Builder, Host, Story, matrix};
 
 matrix! {
-    killed_daemons_are_started_again: tools, product;
+    killed_daemons_are_started_again: product | tools;
 }
 
 fn killed_daemons_are_started_again(host: Builder) -> Story {

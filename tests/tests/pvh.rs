@@ -5,7 +5,7 @@ use qemu::paths::Scratch;
 use std::time::Duration;
 
 matrix! {
-    a_guest_lives_and_dies: reference, hypervisor, product;
+    a_guest_lives_and_dies: reference, product | hypervisor;
     a_guest_has_its_devices: product;
     a_newer_processor_is_used: product;
     a_host_that_cannot_says_so_first: product;

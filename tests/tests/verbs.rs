@@ -4,13 +4,13 @@ use integration::{Builder, Host, Story, matrix};
 use std::time::Duration;
 
 matrix! {
-    vcpus_and_shares: reference, tools, product;
-    pools_of_cpus: reference, tools, product;
-    lists_and_names: reference, tools, product;
-    memory_moves_between_domains: reference, tools, product;
-    what_is_not_there_says_so: tools, product;
-    dom0_gives_memory: tools, product;
-    supervisors_carry_out_what_was_configured: tools, product;
+    vcpus_and_shares: reference, product | tools;
+    pools_of_cpus: reference, product | tools;
+    lists_and_names: reference, product | tools;
+    memory_moves_between_domains: reference, product | tools;
+    what_is_not_there_says_so: product | tools;
+    dom0_gives_memory: product | tools;
+    supervisors_carry_out_what_was_configured: product | tools;
     scripts_get_what_xl_gives: product;
     a_guest_sees_the_processor_it_is_given: product | tools, hypervisor;
 }

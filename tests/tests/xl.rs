@@ -3,8 +3,8 @@
 use integration::{Builder, Host, Story, matrix};
 
 matrix! {
-    it_tells_about_the_host: reference, tools, hypervisor, product;
-    wrong_configurations_are_refused: reference, tools, hypervisor, product;
+    it_tells_about_the_host: reference, product | tools, hypervisor;
+    wrong_configurations_are_refused: reference, product | tools, hypervisor;
 }
 
 fn it_tells_about_the_host(host: Builder) -> Story {
