@@ -359,12 +359,15 @@ impl Host {
     }
 }
 
-/// The command that shows a guest's console until `word` is said there, for at most `seconds`.
+/// A command for dom0's shell: what a guest says on its console until `word` is in it, even in a line without an end, or for `seconds`.
 pub fn console_until(name: &str, word: &str, seconds: u32) -> String {
-    // By itself xl would notice that nobody listens any more when the guest next says something.
+    // Through a file: sed and awk may read ahead for a line that never comes. And by itself xl would notice that nobody
+    // listens any more when the guest next says something.
+    let f = format!("/tmp/said-{name}");
     format!(
-        "(timeout {seconds} xl console {name} </dev/ptmx & echo $! >/tmp/console; wait) | \
-         (sed '/{word}/q'; kill $(cat /tmp/console) 2>/dev/null)"
+        "rm -f {f}*; : >{f}; (timeout {seconds} xl console {name} </dev/ptmx >{f} & echo $! >{f}.pid; wait; : >{f}.end) & \
+         until [ -s {f}.pid ] && {{ grep -qF '{word}' {f} || [ -e {f}.end ]; }}; do sleep 0.2; done; \
+         kill $(cat {f}.pid) 2>/dev/null; wait $!; cat {f}"
     )
 }
 
