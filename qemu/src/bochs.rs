@@ -9,7 +9,7 @@ use crate::image::Protocol;
 use crate::kernel::Kernel;
 use crate::machine::{Machine, Serial};
 use crate::paths::Scratch;
-use crate::{Context, Result, image, paths};
+use crate::{Context, Result, image};
 use std::fmt::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -119,23 +119,6 @@ log: {log}
     }
 }
 
-/// The kernel as an ELF image: `target/cache/vmlinux-…`, made once for each version.
-fn unpacked(kernel: &Path, version: &str) -> Result<PathBuf> {
-    let to = paths::cache().join(format!("vmlinux-{version}"));
-    if to.exists() {
-        return Ok(to);
-    }
-    let packed = std::fs::read(kernel).context(kernel.display())?;
-    let wrong = |e| format!("{}: {e}", kernel.display());
-    let payload = loader::kernel::payload(&packed).map_err(wrong)?;
-    let image = loader::kernel::decompress(&payload, 512 << 20).map_err(wrong)?;
-    std::fs::create_dir_all(paths::cache())?;
-    let part = to.with_extension(format!("part{}", std::process::id()));
-    std::fs::write(&part, image).context(part.display())?;
-    std::fs::rename(&part, &to).context(to.display())?;
-    Ok(to)
-}
-
 impl Machine for Bochs {
     fn deploy(&mut self, spec: &HostSpec) -> Result<()> {
         let mut spec = spec.clone();
@@ -144,9 +127,14 @@ impl Machine for Bochs {
                 Some(root) => Kernel::below(root)?,
                 None => Kernel::debian()?,
             };
-            spec.kernel = Some(unpacked(&kernel.image, &kernel.version)?);
+            spec.kernel = Some(kernel.unpacked()?);
         }
-        self.image = Some(image::cdrom("bochs", &spec, Protocol::Multiboot1)?);
+        self.image = Some(image::cdrom(
+            self.scratch.path(),
+            "bochs",
+            &spec,
+            Protocol::Multiboot1,
+        )?);
         Ok(())
     }
 

@@ -34,12 +34,17 @@ pub fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf> {
     let root = paths::cache().join(name);
     let stamp = root.with_extension("stamp");
     let wanted = packages.join(" ");
-    if std::fs::read_to_string(&stamp).is_ok_and(|s| s == wanted) {
+    let there = || std::fs::read_to_string(&stamp).is_ok_and(|s| s == wanted);
+    if there() {
+        return Ok(root);
+    }
+    // Who comes second must not put his own in the place of what the first uses by now.
+    let _one_at_a_time = paths::Lock::of(name)?;
+    if there() {
         return Ok(root);
     }
     eprintln!("fetching {wanted}");
-    std::fs::create_dir_all(paths::cache())?;
-    // Unpack beside and rename, so that two at once or an interruption leave nothing half done.
+    // Unpack beside and rename, so that an interruption leaves nothing half done.
     let scratch = paths::Scratch::new()?;
     let debs = scratch.path().join("debs");
     std::fs::create_dir_all(&debs)?;
@@ -121,12 +126,13 @@ pub fn xen() -> Result<PathBuf> {
 ///
 /// A package is what `name` depends on if that is a metapackage (`linux-image-amd64`). The suite's lists are kept apart from the machine's.
 pub fn foreign(suite: &str, name: &str) -> Result<PathBuf> {
-    let root = paths::cache().join(format!("{suite}-{name}"));
+    let title = format!("{suite}-{name}");
+    let root = paths::cache().join(&title);
+    let _one_at_a_time = paths::Lock::of(&title)?;
     if root.exists() {
         return Ok(root);
     }
     eprintln!("fetching {name} of {suite}");
-    std::fs::create_dir_all(paths::cache())?;
     let scratch = paths::Scratch::new()?;
     let apt = scratch.path().join("apt");
     for dir in ["lists/partial", "cache/archives/partial", "debs"] {

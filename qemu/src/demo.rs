@@ -84,7 +84,12 @@ pub fn main(args: &[String]) -> Result<i32> {
         return Ok(0);
     }
     steps.begin("making the boot image");
-    let iso = image::cdrom("demo", &o.spec, image::Protocol::Multiboot2)?;
+    let iso = image::cdrom(
+        &paths::target(),
+        "demo",
+        &o.spec,
+        image::Protocol::Multiboot2,
+    )?;
     steps.done(&iso.display().to_string());
     let mut machine = Qemu::new(o.hardware, o.verbose)?;
     machine.insert_cdrom(iso);

@@ -20,8 +20,7 @@ pub fn debian12() -> Result<PathBuf> {
     if fresh() {
         return Ok(disk);
     }
-    std::fs::create_dir_all(paths::cache())?;
-    let _one_at_a_time = Lock::take(&paths::cache().join("debian-12.lock"))?;
+    let _one_at_a_time = paths::Lock::of("debian-12")?;
     if fresh() {
         return Ok(disk);
     }
@@ -69,23 +68,4 @@ pub fn empty(mib: u32, to: &Path) -> Result<()> {
             .arg(format!("{mib}M")),
     )
     .map(drop)
-}
-
-/// Held by one process at a time; freed when dropped, however that process ends.
-pub struct Lock(std::fs::File);
-
-impl Lock {
-    /// Waits until nobody else has it.
-    pub fn take(path: &Path) -> Result<Self> {
-        let file = std::fs::File::create(path).context(path.display())?;
-        file.lock().context(path.display())?;
-        Ok(Self(file))
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing the file frees it anyway.
-        let _ = self.0.unlock();
-    }
 }

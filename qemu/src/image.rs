@@ -3,7 +3,7 @@
 use crate::dist::copy_if_changed;
 use crate::host::HostSpec;
 use crate::kernel::Kernel;
-use crate::{Context, Result, debian, initrd, paths};
+use crate::{Context, Result, debian, initrd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,6 +33,7 @@ terminal_input serial console
 terminal_output serial console
 set timeout=1
 set default=0
+{firmware}
 menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
     echo \"Loading Corten ...\"
     multiboot{n} /boot/corten placeholder {args}
@@ -42,13 +43,14 @@ menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
     module{n} --nounzip /boot/initrd.img
 }}
 ",
+        firmware = spec.firmware_does,
         args = spec.hypervisor_args,
         dom0 = spec.dom0_cmdline(),
     )
 }
 
-/// Makes (or finds unchanged) the image `target/<name>.iso` for `spec`.
-pub fn cdrom(name: &str, spec: &HostSpec, protocol: Protocol) -> Result<PathBuf> {
+/// Makes (or finds unchanged) the image `<name>.iso` in `dir` for `spec`.
+pub fn cdrom(dir: &Path, name: &str, spec: &HostSpec, protocol: Protocol) -> Result<PathBuf> {
     let hypervisor = spec
         .hypervisor_file()?
         .context("an image without a hypervisor makes no sense")?;
@@ -57,8 +59,8 @@ pub fn cdrom(name: &str, spec: &HostSpec, protocol: Protocol) -> Result<PathBuf>
         None => Kernel::debian()?,
     };
     let image = spec.kernel.as_ref().unwrap_or(&kernel.image);
-    let tree = paths::target().join(format!("image/{name}"));
-    let iso = paths::target().join(format!("{name}.iso"));
+    let tree = dir.join(format!("image/{name}"));
+    let iso = dir.join(format!("{name}.iso"));
     let mut changed = !iso.exists();
     let read = |path: &Path| std::fs::read(path).context(path.display());
     for (data, to) in [

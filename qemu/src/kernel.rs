@@ -2,9 +2,8 @@
 
 use crate::{Context, Result, debian, paths};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Loaded in a dom0, in this order (with what they depend on before them).
 pub const DOM0_MODULES: &[&str] = &[
@@ -38,9 +37,6 @@ pub const HARDWARE_MODULES: &[&str] = &[
 ];
 /// Loaded in a guest.
 pub const GUEST_MODULES: &[&str] = &["xen-netfront", "xen-blkfront"];
-
-/// How a stream of xz begins.
-const XZ: &[u8] = b"\xfd7zXZ\0";
 
 /// A kernel image and its modules.
 pub struct Kernel {
@@ -104,38 +100,22 @@ impl Kernel {
         })
     }
 
-    /// The ELF image inside, which no kernel has to unpack as it starts. Made once, with xz.
+    /// The ELF image inside, which no kernel has to unpack as it starts: `target/cache/vmlinux-…`, made once for each version.
     pub fn unpacked(&self) -> Result<PathBuf> {
-        let cache = paths::cache();
-        let plain = cache.join(format!("vmlinux-{}", self.version));
-        if plain.exists() {
-            return Ok(plain);
+        let to = paths::cache().join(format!("vmlinux-{}", self.version));
+        if to.exists() {
+            return Ok(to);
         }
-        let image = std::fs::read(&self.image).context(self.image.display())?;
-        let start = image
-            .windows(XZ.len())
-            .position(|w| w == XZ)
-            .context(format!("nothing of xz in {}", self.image.display()))?;
-        std::fs::create_dir_all(&cache).context(cache.display())?;
-        let part = cache.join(format!("vmlinux.{}.part", std::process::id()));
-        let mut xz = Command::new("xz")
-            .args(["-dc", "--single-stream"])
-            .stdin(Stdio::piped())
-            .stdout(std::fs::File::create(&part).context(part.display())?)
-            .stderr(Stdio::null())
-            .spawn()
-            .context("xz")?;
-        if let (Some(mut to), Some(packed)) = (xz.stdin.take(), image.get(start..)) {
-            // It stops reading where the stream ends.
-            let _ = to.write_all(packed);
-        }
-        // The exit status tells only that something follows.
-        xz.wait().context("xz")?;
-        if std::fs::metadata(&part)?.len() < image.len() as u64 {
-            return Err(format!("xz cannot unpack {}", self.image.display()).into());
-        }
-        std::fs::rename(part, &plain).context(plain.display())?;
-        Ok(plain)
+        let from = self.image.display();
+        let packed = std::fs::read(&self.image).context(from)?;
+        let wrong = |e| format!("{}: {e}", self.image.display());
+        let payload = loader::kernel::payload(&packed).map_err(wrong)?;
+        let image = loader::kernel::decompress(&payload, 512 << 20).map_err(wrong)?;
+        std::fs::create_dir_all(paths::cache())?;
+        let part = to.with_extension(format!("part{}", std::process::id()));
+        std::fs::write(&part, image).context(part.display())?;
+        std::fs::rename(&part, &to).context(to.display())?;
+        Ok(to)
     }
 
     /// `names` and everything they depend on, dependencies first, as paths below [`Self::modules`].

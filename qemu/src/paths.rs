@@ -60,3 +60,24 @@ impl Drop for Scratch {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// Held by one process at a time; freed when dropped, however that process ends.
+pub struct Lock(std::fs::File);
+
+impl Lock {
+    /// Waits until nobody else makes `name` in the cache.
+    pub fn of(name: &str) -> Result<Self> {
+        std::fs::create_dir_all(cache()).context(cache().display())?;
+        let path = cache().join(format!("{name}.lock"));
+        let file = std::fs::File::create(&path).context(path.display())?;
+        file.lock().context(path.display())?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file frees it anyway.
+        let _ = self.0.unlock();
+    }
+}

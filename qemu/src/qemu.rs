@@ -186,6 +186,7 @@ impl Machine for Qemu {
         }
         if spec.through_grub {
             self.boot = Some(Boot::Cdrom(image::cdrom(
+                self.scratch.path(),
                 "host",
                 spec,
                 Protocol::Multiboot2,

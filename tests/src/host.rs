@@ -12,7 +12,9 @@ pub type Story = Result<()>;
 
 /// Longest that booting may take on a loaded two-core machine.
 const BOOT: Duration = Duration::from_secs(120);
-/// The same in Bochs.
+/// How much longer anything may take in Bochs.
+const SLOWER: u32 = 6;
+/// Longest that booting may take in Bochs.
 const SLOW_BOOT: Duration = Duration::from_secs(600);
 
 /// How often a command is sent that does not arrive.
@@ -146,6 +148,12 @@ impl Builder {
         self.device(&format!("-bios {}", qemu::image::OVMF)).grub()
     }
 
+    /// GRUB does this to the machine first, in the place of firmware.
+    pub fn firmware_does(mut self, commands: &str) -> Self {
+        self.spec.firmware_does = commands.into();
+        self
+    }
+
     /// Puts Debian's qemu into dom0, for disk images that are not raw.
     pub fn qdisk(mut self) -> Self {
         self.spec.qdisk = true;
@@ -188,6 +196,7 @@ impl Builder {
     pub fn boot(self) -> Result<Host> {
         let slow = self.bochs.is_some();
         let mut host = self.power_on()?;
+        host.patience = if slow { SLOWER } else { 1 };
         host.takes_commands(if slow { SLOW_BOOT } else { BOOT })?;
         Ok(host)
     }
@@ -198,6 +207,8 @@ pub struct Host {
     machine: Box<dyn Machine>,
     commands: u32,
     start: Instant,
+    /// What times are multiplied by.
+    patience: u32,
 }
 
 impl Host {
@@ -211,6 +222,7 @@ impl Host {
         Self {
             machine,
             commands: 0,
+            patience: 1,
             start: Instant::now(),
         }
     }
@@ -259,6 +271,7 @@ impl Host {
 
     /// Runs a shell command in dom0.
     pub fn dom0_within(&mut self, command: &str, timeout: Duration) -> Result<Reply> {
+        let timeout = timeout * self.patience;
         self.commands += 1;
         let id = self.commands;
         let serial = self.machine.agent()?;
@@ -280,7 +293,7 @@ impl Host {
 
     /// Repeats a command until its output contains `word`.
     pub fn until(&mut self, command: &str, word: &str, timeout: Duration) -> Result<Reply> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout * self.patience;
         loop {
             let reply = self.dom0(command)?;
             if reply.text.contains(word) {
@@ -301,7 +314,7 @@ impl Host {
     /// Waits until as much memory is free as was before. A MiB less is taken for the hypervisor's heap of small objects, which
     /// grows to what the most guests at once needed; that nothing trickles away is another story's subject.
     pub fn memory_is_back(&mut self, before: i64) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20) * self.patience;
         loop {
             let now = self.dom0("xl info")?.number("free_memory")?;
             if now >= before - 1 {
@@ -330,7 +343,7 @@ impl Host {
         // The daemon makes the terminal a moment after the guest was made.
         let tty = format!("xenstore-read /local/domain/$(xl domid {name})/console/tty");
         self.until(&format!("{tty} 2>&1"), "/dev/", Duration::from_secs(20))?;
-        let command = console_until(name, word, 60);
+        let command = console_until(name, word, 60 * self.patience);
         Ok(self
             .dom0_within(&command, Duration::from_secs(80))?
             .shows(word)?

@@ -35,13 +35,13 @@ pub fn product() -> Builder {
 /// which only `tests/run --more` tells: other stories have borne out on those hosts most of what they would.
 #[macro_export]
 macro_rules! matrix {
-    ($($story:ident: $($host:ident),+ $(| $($more:ident),+)?;)+) => {
+    ($($story:ident: $($host:ident),* $(| $($more:ident),+)?;)+) => {
         $(mod $story {
             $(#[test]
             #[ignore = "emulator"]
             fn $host() -> $crate::Story {
                 super::$story($crate::$host())
-            })+
+            })*
             $(mod more {
                 $(#[test]
                 #[ignore = "emulator"]

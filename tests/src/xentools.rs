@@ -35,6 +35,7 @@ const HOOKS: &[&str] = &[
 pub fn image() -> Result<(PathBuf, PathBuf)> {
     let dir = paths::cache().join("xen-tools-image");
     let files = (dir.join(format!("{GUEST}.cfg")), dir.join("store.img"));
+    let _one_at_a_time = paths::Lock::of("xen-tools-image")?;
     if dir.exists() {
         return Ok(files);
     }

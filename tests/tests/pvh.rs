@@ -1,6 +1,8 @@
 //! PVH guests: Debian's unmodified kernel in a virtual machine of the processor's, with the life and devices of a PV guest.
 
 use integration::{Builder, Host, Story, matrix};
+use qemu::Result;
+use qemu::kernel::Kernel;
 use qemu::paths::Scratch;
 use std::time::Duration;
 
@@ -13,6 +15,11 @@ matrix! {
     guests_leave_nothing_behind: product;
     a_guest_that_misbehaves_disturbs_nobody: product;
     memory_changes_while_others_map_it: product;
+    ten_at_once: product;
+    vt_x_of_skylake_x: | product;
+    vt_x_of_haswell: | product;
+    amd_v_of_ryzen: | product;
+    switched_off_by_firmware: | product;
 }
 
 const SOON: Duration = Duration::from_secs(60);
@@ -87,25 +94,9 @@ const FUNCTIONS: &str =
 /// A disk is read and written, a network carries data both ways, a vcpu that was taken comes back.
 fn a_guest_has_its_devices(host: Builder) -> Story {
     let scratch = Scratch::new()?;
-    let start = scratch.path().join("start");
-    std::fs::write(&start, START)?;
-    let mut host = Host::boot(host.networks().file(start, "/tmp/g/etc/corten/start"))?;
-    host.dom0(CONFIG)?.ok()?;
-    host.dom0(FUNCTIONS)?.ok()?;
-    host.dom0("modprobe bridge; cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /")?
-        .ok()?;
-    host.dom0("ip link add br0 type bridge && ip addr add 192.168.77.1/24 dev br0 && ip link set br0 up; head -c 4194304 /dev/urandom >/tmp/disk.img")?
-        .ok()?;
-    host.dom0("xl create -q /tmp/pvh.cfg 'ramdisk=\"/tmp/initrd\"' 'disk=[\"/tmp/disk.img,raw,xvda,w\"]' 'vif=[\"bridge=br0\"]' vcpus=2")?
-        .ok()?;
-    host.guest_speaks("guest")?;
-    host.until("in_guest 'echo up'", "up", SOON)?;
-    host.dom0("in_guest 'md5sum </dev/xvda | cut -c-32'; sum </tmp/disk.img")
-        .and_then(|r| same_lines(&r.text))?;
-    host.dom0("in_guest 'head -c 65536 /dev/urandom | dd of=/dev/xvda bs=64k 2>/dev/null; sync; head -c 65536 /dev/xvda | md5sum | cut -c-32'; head -c 65536 /tmp/disk.img | sum")
-        .and_then(|r| same_lines(&r.text))?;
-    host.dom0("sum </tmp/disk.img; nc -w 10 192.168.77.2 1 </tmp/disk.img | cut -c-32")
-        .and_then(|r| same_lines(&r.text))?;
+    let mut host = Host::boot(with_start(host.networks(), &scratch)?)?;
+    bridge_and_disk(&mut host)?;
+    devices_carry_data(&mut host, 2)?;
     host.dom0("xl vcpu-set guest 1")?.ok()?;
     host.until("in_guest nproc", "1", SOON)?;
     host.dom0("xl vcpu-set guest 2")?.ok()?;
@@ -124,6 +115,106 @@ fn a_guest_has_its_devices(host: Builder) -> Story {
     host.power_off()
 }
 
+/// Has a file in dom0 of which [`bridge_and_disk`] makes the guest's start.
+fn with_start(host: Builder, scratch: &Scratch) -> Result<Builder> {
+    let start = scratch.path().join("start");
+    std::fs::write(&start, START)?;
+    Ok(host.file(start, "/tmp/g/etc/corten/start"))
+}
+
+fn bridge_and_disk(host: &mut Host) -> Story {
+    host.dom0(CONFIG)?.ok()?;
+    host.dom0(FUNCTIONS)?.ok()?;
+    host.dom0("modprobe bridge; cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /")?
+        .ok()?;
+    host.dom0("ip link add br0 type bridge && ip addr add 192.168.77.1/24 dev br0 && ip link set br0 up; head -c 4194304 /dev/urandom >/tmp/disk.img")?
+        .ok()?;
+    Ok(())
+}
+
+/// Creates the guest and has it read and write its disk and talk to dom0.
+fn devices_carry_data(host: &mut Host, vcpus: u32) -> Story {
+    host.dom0(&format!("xl create -q /tmp/pvh.cfg 'ramdisk=\"/tmp/initrd\"' 'disk=[\"/tmp/disk.img,raw,xvda,w\"]' 'vif=[\"bridge=br0\"]' vcpus={vcpus}"))?
+        .ok()?;
+    let said = host.guest_says("guest", "guest: hello")?;
+    assert!(said.contains(&format!(" {vcpus} cpu")), "{said}");
+    host.until("in_guest 'echo up'", "up", SOON)?;
+    host.dom0("in_guest 'md5sum </dev/xvda | cut -c-32'; sum </tmp/disk.img")
+        .and_then(|r| same_lines(&r.text))?;
+    host.dom0("in_guest 'head -c 65536 /dev/urandom | dd of=/dev/xvda bs=64k 2>/dev/null; sync; head -c 65536 /dev/xvda | md5sum | cut -c-32'; head -c 65536 /tmp/disk.img | sum")
+        .and_then(|r| same_lines(&r.text))?;
+    host.dom0("sum </tmp/disk.img; nc -w 10 192.168.77.2 1 </tmp/disk.img | cut -c-32")
+        .and_then(|r| same_lines(&r.text))
+}
+
+/// Debian's kernel in Bochs, with 1, 2 and 4 vcpus: to its init, with traffic, to its clean end; then every page is back.
+fn vt_x_of_skylake_x(host: Builder) -> Story {
+    in_bochs(host, "corei7_skylake_x")
+}
+
+fn vt_x_of_haswell(host: Builder) -> Story {
+    in_bochs(host, "corei7_haswell_4770")
+}
+
+fn amd_v_of_ryzen(host: Builder) -> Story {
+    in_bochs(host, "ryzen")
+}
+
+fn in_bochs(host: Builder, model: &str) -> Story {
+    let scratch = Scratch::new()?;
+    let host = host
+        .bochs(model)
+        .cpus(1)
+        .memory(1024)
+        .dom0_mem("384M,max:384M");
+    let mut host = Host::boot(with_start(host, &scratch)?)?;
+    host.dom0("xl info")?.shows("hvm hap")?;
+    bridge_and_disk(&mut host)?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    for vcpus in [1, 2, 4] {
+        devices_carry_data(&mut host, vcpus)?;
+        host.dom0_within("xl shutdown -w guest", SOON)?.ok()?;
+        host.until("xl list | grep -c .", "2", SOON)?;
+        println!("{vcpus} vcpus: done {:.0?} after power-on", host.age());
+    }
+    host.memory_is_back(free)?;
+    host.power_off()
+}
+
+/// As on a machine whose firmware has switched AMD-V off (VM_CR.SVMDIS).
+fn switched_off_by_firmware(host: Builder) -> Story {
+    let host = host
+        .bochs("ryzen")
+        .cpus(1)
+        .memory(768)
+        .dom0_mem("320M,max:320M");
+    let mut host = Host::boot(host.firmware_does("wrmsr 0xc0010114 0x10"))?;
+    host.log()?.shows("AMD-V is switched off by the firmware")?;
+    cannot(host)
+}
+
+/// Ten guests, each with its console, all of them shut down at once; then every page is back.
+fn ten_at_once(host: Builder) -> Story {
+    let kernel = Kernel::debian()?.unpacked()?;
+    let host = host.memory(3072).file(kernel, "/boot/guest/vmlinux");
+    let mut host = Host::boot(host)?;
+    host.dom0(CONFIG)?.ok()?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    host.dom0("sed -i 's,^kernel.*,kernel=\"/boot/guest/vmlinux\",' /tmp/pvh.cfg")?;
+    for n in 1..=10 {
+        host.dom0(&format!("xl create -q /tmp/pvh.cfg 'name=\"g{n}\"'"))?
+            .ok()?;
+    }
+    for n in 1..=10 {
+        host.guest_says(&format!("g{n}"), "guest: hello")?;
+    }
+    host.dom0("xl list")?.shows("g1 ")?.shows("g10 ")?;
+    host.dom0_within("xl shutdown -a -w", 3 * SOON)?.ok()?;
+    host.until("xl list | grep -c .", "2", SOON)?;
+    host.memory_is_back(free)?;
+    host.power_off()
+}
+
 /// Two lines, and the same.
 fn same_lines(text: &str) -> Story {
     let lines: Vec<_> = text.lines().collect();
@@ -135,7 +226,10 @@ fn same_lines(text: &str) -> Story {
 
 /// Without help from the processor, PV guests run, and the others are refused before anything is there of them.
 fn a_host_that_cannot_says_so_first(host: Builder) -> Story {
-    let mut host = Host::boot(host.cpu("qemu64"))?;
+    cannot(Host::boot(host.cpu("qemu64"))?)
+}
+
+fn cannot(mut host: Host) -> Story {
     host.dom0(CONFIG)?.ok()?;
     host.dom0("xl info | grep virt_caps")?.ok()?.lacks("hvm")?;
     host.dom0("xl create -q /tmp/pvh.cfg 2>&1")?
@@ -246,9 +340,9 @@ fn guests_leave_nothing_behind(host: Builder) -> Story {
     host.guest_says("first", "microguest: done")?;
     host.dom0("xl destroy first; sleep 1")?.ok()?;
     let free = host.dom0("xl info")?.number("free_memory")?;
-    let all = "i=0; while [ $i -lt 50 ]; do xl create -q /tmp/first.cfg && xl destroy first || break; i=$((i+1)); done; echo made=$i";
-    host.dom0_within(all, Duration::from_secs(400))?
-        .shows("made=50")?;
+    let all = "i=0; while [ $i -lt 100 ]; do xl create -q /tmp/first.cfg && xl destroy first || break; i=$((i+1)); done; echo made=$i";
+    host.dom0_within(all, Duration::from_secs(600))?
+        .shows("made=100")?;
     host.until("xl list | grep -c .", "2", SOON)?;
     host.memory_is_back(free)?;
     host.power_off()
