@@ -187,7 +187,7 @@ fn prepared(system: System) -> Result<PathBuf> {
     let from = package::file();
     let disk = paths::target().join("debian-12-corten.qcow2");
     let stamp = disk.with_extension("stamp");
-    let _one_at_a_time = disk::Lock::take(&disk.with_extension("lock"))?;
+    let _one_at_a_time = paths::Lock::of("debian-12-corten")?;
     let modified = std::fs::metadata(&base).and_then(|m| m.modified())?;
     // What is done to it is in this file.
     let mut made_of = format!("{modified:?}\n{}\n", include_str!("installed.rs")).into_bytes();

@@ -171,13 +171,7 @@ fn memory_moves_between_domains(host: Builder) -> Story {
 fn what_is_not_there_says_so(host: Builder) -> Story {
     let mut host = Host::boot(host)?;
     host.start_guest()?;
-    for verb in [
-        "save guest /tmp/s",
-        "restore /tmp/s",
-        "migrate guest there",
-        "vncviewer guest",
-        "pci-list guest",
-    ] {
+    for verb in ["vncviewer guest", "pci-list guest", "usb-list guest"] {
         host.dom0(&format!("xl {verb} 2>&1"))?
             .fails()?
             .shows("this release")?;
