@@ -122,21 +122,30 @@ pub fn kick(v: &Vcpu) {
             let preempt = {
                 let mut q = queue(cpu).lock();
                 q.insert(entity, Enqueue::Wake, now);
-                let preempt = q.should_preempt(now);
-                if let Preempt::At(at) = preempt {
-                    // Under the queue's lock, as in `schedule_here`, which would undo it otherwise.
-                    cell(&SLICE_END, cpu).fetch_min(at, Ordering::AcqRel);
-                }
-                preempt
+                preemption(&q, now)
             };
-            match preempt {
-                Preempt::Now => request_on(cpu),
-                Preempt::At(_) if cpu == percpu::cpu_id() => timers::rearm(),
-                Preempt::At(_) => smp::send_ipi(cpu, vectors::KICK),
-                Preempt::No => {}
-            }
+            act(cpu, preempt);
         }
         None => nudge(v),
+    }
+}
+
+/// What it means for a CPU that something in its queue has changed; for [`act`], once the queue is free.
+fn preemption(q: &RunQueue, now: u64) -> Preempt {
+    let preempt = q.should_preempt(now);
+    if let Preempt::At(at) = preempt {
+        // Under the queue's lock, as in `schedule_here`, which would undo it otherwise.
+        cell(&SLICE_END, q.cpu()).fetch_min(at, Ordering::AcqRel);
+    }
+    preempt
+}
+
+fn act(cpu: u32, preempt: Preempt) {
+    match preempt {
+        Preempt::Now => request_on(cpu),
+        Preempt::At(_) if cpu == percpu::cpu_id() => timers::rearm(),
+        Preempt::At(_) => smp::send_ipi(cpu, vectors::KICK),
+        Preempt::No => {}
     }
 }
 
@@ -163,6 +172,19 @@ pub fn wait_descheduled(v: &Vcpu) {
     while v.running.load(Ordering::SeqCst) && !v.runnable() {
         domain::relax();
     }
+}
+
+/// Waits until a vcpu that was stopped is off its CPU. `false`: the caller's vcpu has been stopped as well, and whoever waits for
+/// that one must not be waited for.
+pub fn wait_for_stop(v: &Vcpu) -> bool {
+    let me = current().map(|(_, me)| me);
+    while v.running.load(Ordering::SeqCst) && !v.runnable() {
+        if me.is_some_and(|me| !me.runnable()) {
+            return false;
+        }
+        domain::relax();
+    }
+    true
 }
 
 /// Takes a domain's vcpus out of all queues.
@@ -224,6 +246,7 @@ fn try_refile(v: &Vcpu, change: impl Fn(&mut sched::Entity)) -> bool {
         if !q.update(key, now, &change) {
             continue;
         }
+        let preempt = preemption(&q, now);
         if v.allowed.load(Ordering::Acquire) & (1 << cpu) == 0 {
             let waiting = q.remove(key);
             drop(q);
@@ -235,6 +258,9 @@ fn try_refile(v: &Vcpu, change: impl Fn(&mut sched::Entity)) -> bool {
                 // It runs there: its CPU parks it and places it anew.
                 None => request_on(cpu),
             }
+        } else {
+            drop(q);
+            act(cpu, preempt);
         }
         return true;
     }

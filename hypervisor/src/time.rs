@@ -59,6 +59,20 @@ impl Scale {
     }
 }
 
+impl Scale {
+    /// The same for times that may be far off: what does not fit is as far off as can be.
+    pub fn to_far_ns(self, ticks: u64) -> u64 {
+        let shifted = if self.shift < 0 {
+            u128::from(ticks >> -self.shift)
+        } else {
+            u128::from(ticks) << self.shift.min(32)
+        };
+        shifted
+            .checked_mul(u128::from(self.mul))
+            .map_or(u64::MAX, |ns| u64::try_from(ns >> 32).unwrap_or(u64::MAX))
+    }
+}
+
 struct Clock {
     hz: u64,
     boot_tsc: u64,
@@ -97,6 +111,11 @@ pub fn init() {
         scale.mul,
         scale.shift
     );
+}
+
+/// The TSC at the moment of a reading of another counter, and that reading.
+pub fn sample(read: impl FnMut() -> u64) -> (u64, u64) {
+    calibrate::sample(read)
 }
 
 /// Nanoseconds since boot; 0 before [`init`].

@@ -107,7 +107,9 @@ pub fn rearm() {
 pub fn fired() {
     let now = time::now_ns();
     crate::console_poll(now);
-    loop {
+    // Each once, whatever is filed anew: time is for the guests too.
+    let filed = mine().lock().len();
+    for _ in 0..filed {
         let due = {
             let mut list = mine().lock();
             let at = list.iter().position(|(t, _)| *t <= now);
@@ -156,11 +158,10 @@ fn expire(dom: &domain::Domain, v: &Vcpu, now: u64) {
         let _ = v
             .poll_deadline_ns
             .compare_exchange(poll, 0, Ordering::Relaxed, Ordering::Relaxed);
-        domain::end_poll(dom, v);
-        domain::wake_vcpu(&HOST, v);
+        domain::wake_vcpu(&HOST, dom, v);
     }
     if let Some(hvm) = &v.hvm {
-        hvm::events::expire_timer(v, hvm);
+        hvm::events::expire_timer(dom, v, hvm);
     }
     let bites = |w: &AtomicU64| {
         let at = w.load(Ordering::Relaxed);

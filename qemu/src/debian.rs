@@ -48,14 +48,12 @@ pub fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf> {
     let scratch = paths::Scratch::new()?;
     let debs = scratch.path().join("debs");
     std::fs::create_dir_all(&debs)?;
-    let mut all: Vec<String> = packages.iter().map(|p| (*p).to_owned()).collect();
-    all.extend(missing_dependencies(packages)?);
-    quietly(
-        Command::new("apt-get")
-            .current_dir(&debs)
-            .arg("download")
-            .args(&all),
-    )?;
+    if download(packages, &debs).is_err() {
+        // The archive keeps a version only until the next comes; lists that are older name what has gone.
+        eprintln!("updating apt's lists first");
+        quietly(as_root("apt-get").args(["update", "-qq"]))?;
+        download(packages, &debs)?;
+    }
     let unpacked = scratch.path().join("root");
     for deb in std::fs::read_dir(&debs)? {
         quietly(
@@ -71,6 +69,25 @@ pub fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf> {
     std::fs::rename(&unpacked, &root).context(root.display())?;
     std::fs::write(&stamp, wanted)?;
     Ok(root)
+}
+
+/// Downloads `packages` and what they need besides into a directory.
+fn download(packages: &[&str], to: &std::path::Path) -> Result<()> {
+    let all = missing_dependencies(packages)?;
+    let mut command = Command::new("apt-get");
+    command.current_dir(to).arg("download");
+    quietly(command.args(packages).args(all)).map(drop)
+}
+
+/// A command that only root may give.
+pub fn as_root(program: &str) -> Command {
+    let is_root = quietly(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if is_root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    command
 }
 
 /// Libraries that `packages` depend on and that must be fetched too (`lib*` only: what a program links with).

@@ -25,14 +25,10 @@ pub fn debian12() -> Result<PathBuf> {
         return Ok(disk);
     }
     eprintln!("making a disk with Debian 12 (once; takes minutes)");
-    // File owners are root's: outside of root's reach nothing can make them.
-    let mut command = match debian::quietly(Command::new("id").arg("-u"))?.trim() {
-        "0" => Command::new("env"),
-        _ => Command::new("sudo"),
-    };
     let part = disk.with_extension("part");
+    // File owners are root's: outside of root's reach nothing can make them.
     debian::quietly(
-        command
+        debian::as_root("env")
             .arg(paths::rootfs().join("make-disk"))
             .arg(paths::rootfs().join("agent"))
             .arg(&part),

@@ -3,9 +3,9 @@
 use super::VirtualCpu;
 use super::events::now;
 use crate::host::HOST;
-use crate::timers;
+use crate::{schedule, timers};
 use core::sync::atomic::Ordering;
-use domain::{Domain, Host, HvmVcpu, PF_DOWN, Vcpu};
+use domain::{Domain, Host, HvmVcpu, PF_BLOCKED, PF_DOWN, Vcpu};
 use vdev::vlapic::{Action, Effect, Ipi, Lapic};
 
 /// Does what a register write asks for. The lock of the writer's APIC is free.
@@ -36,12 +36,12 @@ fn deliver(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, action: Action) {
     match action {
         Action::Fixed(vector) | Action::Lowest(vector) => {
             if hvm.lapic.lock().raise(vector, false) {
-                domain::wake_vcpu(&HOST, v);
+                domain::wake_vcpu(&HOST, dom, v);
             }
         }
         Action::Nmi => {
             v.nmi_pending.store(true, Ordering::Release);
-            domain::wake_vcpu(&HOST, v);
+            domain::wake_vcpu(&HOST, dom, v);
         }
         Action::Init => {
             // From now on it waits for a start-up message.
@@ -58,13 +58,18 @@ fn start_up(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, page: u8) {
     if !v.is_down() {
         return;
     }
-    HOST.wait_descheduled(v);
+    if !schedule::wait_for_stop(v) {
+        return;
+    }
     hvm.state.lock().start_at_page(page);
     if let Some(boot) = dom.vcpus.first() {
         v.tsc.follow(&boot.tsc);
     }
     v.initialised.store(true, Ordering::Release);
-    v.clear_flags(PF_DOWN);
+    // It may have slept when it was stopped; what it slept for went with its APIC's state.
+    domain::end_poll(dom, v);
+    v.nmi_pending.store(false, Ordering::Release);
+    v.clear_flags(PF_DOWN | PF_BLOCKED);
     HOST.kick(v);
 }
 

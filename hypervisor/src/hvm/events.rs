@@ -3,7 +3,7 @@
 //! Event channels come by a vector of their own that needs no end-of-interrupt (`HVM_PARAM_CALLBACK_IRQ`), or through the
 //! local APIC (`HVMOP_set_evtchn_upcall_vector`): see `domain::events`.
 
-use super::{Event, Reg, VirtualCpu, apic, p2m};
+use super::{Event, Reg, VirtualCpu, p2m};
 use crate::arch::x86::pv::info;
 use crate::host::HOST;
 use crate::{schedule, time};
@@ -50,7 +50,6 @@ pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu
         }
     }
     let mut lapic = hvm.lapic.lock();
-    apic::follow_cr8(&mut lapic, cpu);
     let upcall = upcall_vector(dom);
     let Some(vector) = upcall.or_else(|| lapic.pending()) else {
         return;
@@ -95,19 +94,19 @@ pub fn timer_deadline(v: &Vcpu, hvm: &HvmVcpu) -> u64 {
         vdev::vlapic::Deadline::Tsc(at) => {
             let at = v.tsc.line().host_at(at, time::rdtsc());
             let ticks = at.saturating_sub(time::boot_tsc());
-            time::scale().to_ns(ticks).saturating_add(1)
+            time::scale().to_far_ns(ticks).saturating_add(1)
         }
     }
 }
 
 /// Time has come for a vcpu's APIC timer, perhaps.
-pub fn expire_timer(v: &Vcpu, hvm: &HvmVcpu) {
+pub fn expire_timer(dom: &Domain, v: &Vcpu, hvm: &HvmVcpu) {
     let wake = {
         let mut lapic = hvm.lapic.lock();
         lapic.expire(now(v));
         lapic.pending().is_some()
     };
     if wake {
-        domain::wake_vcpu(&HOST, v);
+        domain::wake_vcpu(&HOST, dom, v);
     }
 }

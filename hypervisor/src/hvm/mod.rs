@@ -153,6 +153,7 @@ fn run_on(mut cpu: impl VirtualCpu, dom: &Domain, v: &Vcpu) {
         }
         p2m::before_entry(&mut cpu, hvm);
         let exit = cpu.enter();
+        apic::take_priority(&cpu, hvm);
         crate::exit::answer(&mut cpu, dom, v, hvm, exit);
         if schedule::wanted() {
             return;

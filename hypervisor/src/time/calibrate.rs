@@ -53,7 +53,7 @@ fn from_cpuid() -> Option<u64> {
 
 /// A reference clock's reading with the TSC at that moment: of several tries the one that took the least time, so that an
 /// interruption in between (an SMI, a busy host) does no harm.
-fn sample(read: &mut impl FnMut() -> u64) -> (u64, u64) {
+pub(super) fn sample(mut read: impl FnMut() -> u64) -> (u64, u64) {
     let mut best = (u64::MAX, 0, 0);
     for _ in 0..8 {
         let before = rdtsc();

@@ -149,8 +149,9 @@ pub struct Domain {
     pub time_offset_s: AtomicI64,
     /// How its time-stamp counters run.
     pub tsc: Mutex<Timing>,
-    /// Whether a toolstack keeps a log of the pages that this PV guest writes (`SHADOW_OP_*`).
-    pub dirty_log: AtomicBool,
+    /// Whether a toolstack keeps a log of the pages that this PV guest writes (`SHADOW_OP_*`): 0 if not, else one more than the
+    /// bytes of its bitmap that an interrupted call has written.
+    pub dirty_log: AtomicU64,
     /// `VMASST_TYPE_*` bits.
     pub assists: AtomicU64,
     /// Its CPU pool. Changed under the registry's lock on the pools.
@@ -226,7 +227,7 @@ impl Domain {
             e820: Mutex::new(Vec::new()),
             time_offset_s: AtomicI64::new(0),
             tsc: Mutex::new(Timing::default()),
-            dirty_log: AtomicBool::new(false),
+            dirty_log: AtomicU64::new(0),
             assists: AtomicU64::new(0),
             pool: AtomicU32::new(sched::POOL0),
             weight: AtomicU32::new(256),

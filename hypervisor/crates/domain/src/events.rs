@@ -74,17 +74,17 @@ impl<H: Host> SharedEvents for DomEvents<'_, H> {
 /// Carries out what a delivery to `dom` asks for.
 pub fn deliver<H: Host>(h: &H, dom: &Domain, wake: Wake) {
     if let Some(v) = wake.kick.and_then(|id| dom.vcpu(id)) {
-        end_poll(dom, v);
         raise_upcall(v);
-        wake_vcpu(h, v);
+        wake_vcpu(h, dom, v);
     }
     if let Some(port) = wake.pollers {
         let events = dom.events.read();
         for id in events.pollers(port) {
             if let Some(v) = dom.vcpu(id) {
                 events.poll_end(id);
-                v.clear_flags(PF_POLLING);
-                wake_vcpu(h, v);
+                v.clear_flags(PF_POLLING | PF_BLOCKED);
+                v.poll_deadline_ns.store(0, Ordering::Relaxed);
+                h.kick(v);
             }
         }
     }
@@ -121,7 +121,7 @@ pub fn announce_pending<H: Host>(h: &H, dom: &Domain, v: &Vcpu) {
     if upcall_waits(h, dom, v) {
         raise_upcall(v);
     }
-    wake_vcpu(h, v);
+    wake_vcpu(h, dom, v);
 }
 
 /// Does anything wait that would interrupt a vcpu, if a hardware-virtualised one let itself be interrupted? An event interrupts
@@ -137,8 +137,9 @@ pub fn interrupt_waits<H: Host>(h: &H, dom: &Domain, v: &Vcpu) -> bool {
         || matches!(Via::decode(via), Some(Via::Vector(_))) && upcall()
 }
 
-/// Unblocks a vcpu and makes its CPU notice.
-pub fn wake_vcpu<H: Host>(h: &H, v: &Vcpu) {
+/// Unblocks a vcpu, whether it waits in `SCHEDOP_block` or `SCHEDOP_poll`, and makes its CPU notice.
+pub fn wake_vcpu<H: Host>(h: &H, dom: &Domain, v: &Vcpu) {
+    end_poll(dom, v);
     v.clear_flags(PF_BLOCKED);
     h.kick(v);
 }

@@ -129,7 +129,6 @@ impl Ports {
             && shared
                 .event_word(Port(tail))
                 .is_some_and(|w| set_link(w, port));
-        drop(tails);
         if linked {
             return false;
         }
@@ -137,6 +136,7 @@ impl Ports {
         if let Some(head) = control.heads.get(priority) {
             head.store(port.0, SeqCst);
         }
+        drop(tails);
         let ready = 1 << priority;
         control.ready.fetch_or(ready, SeqCst) & ready == 0
             && mark_upcall(shared.vcpu_events(slot.vcpu))

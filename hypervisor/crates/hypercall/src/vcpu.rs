@@ -64,7 +64,7 @@ pub fn vcpu_op<H: Host>(cx: &Cx<H>) -> Ret {
         }
         SEND_NMI => {
             v.nmi_pending.store(true, Ordering::Release);
-            domain::wake_vcpu(cx.h, v);
+            domain::wake_vcpu(cx.h, cx.dom, v);
             Ok(0)
         }
         _ => Err(Errno::ENOSYS.into()),

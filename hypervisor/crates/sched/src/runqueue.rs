@@ -317,7 +317,12 @@ impl RunQueue {
     /// Should the running vcpu give way to one that entered?
     pub fn should_preempt(&self, now: u64) -> Preempt {
         let Some(waiting) = self.ready.last() else {
-            return Preempt::No;
+            // Who runs has a slice that ends in time; an idle CPU knows of no time.
+            let release = match self.current {
+                None => self.throttled.iter().map(|e| e.budget.release_at()).min(),
+                Some(_) => None,
+            };
+            return release.map_or(Preempt::No, Preempt::At);
         };
         let Some(current) = &self.current else {
             return Preempt::Now;

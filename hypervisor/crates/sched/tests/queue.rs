@@ -67,6 +67,22 @@ fn a_woken_vcpu_waits_for_the_rate_limit_only() {
 }
 
 #[test]
+fn an_idle_cpu_is_told_when_a_capped_vcpu_may_run_again() {
+    let mut q = queue();
+    let mut capped = Entity::new(key(1));
+    capped.set_cap(1000);
+    q.insert(capped, Enqueue::Wake, 0);
+    q.schedule(0, Prev::Runnable);
+    // It runs over its 3 ms, sleeps, and wakes in the same period.
+    let capped = q.schedule(5 * MS, Prev::Stop).parked.unwrap();
+    q.insert(capped, Enqueue::Wake, 6 * MS);
+    assert_eq!(q.should_preempt(6 * MS), Preempt::At(30 * MS));
+    // Without its cap it may at once.
+    assert!(q.update(key(1), 7 * MS, |e| e.set_cap(0)));
+    assert_eq!(q.should_preempt(7 * MS), Preempt::Now);
+}
+
+#[test]
 fn changes_reach_a_vcpu_wherever_it_is() {
     let mut q = queue();
     (1..=2).for_each(|n| q.insert(Entity::new(key(n)), Enqueue::Wake, 0));

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use domain::hvm_vcpu::{Now, REGISTERS, Saved};
-use domain::{Domain, Host, HvmVcpu, PF_DOWN, Vcpu};
+use domain::{Domain, Host, HvmVcpu, PF_BLOCKED, PF_DOWN, PF_POLLING, Vcpu};
 use xen_abi::Errno;
 use xen_abi::domctl::Domctl;
 use xen_abi::hvm::save::*;
@@ -290,6 +290,6 @@ fn set_cpu(v: &Vcpu, record: &HwCpu, tsc: u64) -> Result<(), Errno> {
     *state = from_record(record, &state)?;
     v.tsc.restore(tsc, record.tsc);
     v.initialised.store(true, Ordering::Release);
-    v.clear_flags(PF_DOWN);
+    v.clear_flags(PF_DOWN | PF_BLOCKED | PF_POLLING);
     Ok(())
 }

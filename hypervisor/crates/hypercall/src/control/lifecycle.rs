@@ -237,6 +237,10 @@ pub(super) fn get_tsc_info<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -
 pub(super) fn set_tsc_info<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Outcome {
     not_self(cx, dom.id)?;
     while_paused(cx, dom, || domain::tsc::set(cx.h, dom, &op.tsc_info()))?;
+    // Deadlines are by that counter.
+    for v in dom.vcpus.iter().filter(|v| v.hvm.is_some()) {
+        cx.h.vcpu_timer_changed(v);
+    }
     Ok(Reply::Done)
 }
 

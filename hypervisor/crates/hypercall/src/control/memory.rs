@@ -117,29 +117,16 @@ pub(super) fn shadow_op<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl) -> O
 /// The dirty log of a PV guest, for toolstacks that move guests by one. Its page tables are its own and in use as they are, so
 /// that nobody sees what it writes: every page counts as written since it was last asked for.
 fn pv_dirty_log<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl, mut s: ShadowOp) -> Outcome {
-    let on = &dom.dirty_log;
+    let log = &dom.dirty_log;
     match s.op {
-        SHADOW_OP_OFF => on.store(false, Ordering::Release),
-        SHADOW_OP_ENABLE_LOGDIRTY => on.store(true, Ordering::Release),
-        SHADOW_OP_ENABLE if s.mode == SHADOW_ENABLE_LOG_DIRTY => on.store(true, Ordering::Release),
-        SHADOW_OP_CLEAN | SHADOW_OP_PEEK if on.load(Ordering::Acquire) => {
-            let pages = s.pages.min(
-                dom.tot_pages
-                    .load(Ordering::Relaxed)
-                    .saturating_mul(4)
-                    .saturating_add(1 << 20),
-            );
-            if !s.dirty_bitmap.is_null() {
-                let ones = [0xffu8; DIRTY_CHUNK];
-                let mut at = 0;
-                while at < pages.div_ceil(8) {
-                    let part = (pages.div_ceil(8) - at).min(DIRTY_CHUNK as u64);
-                    cx.write_bytes(s.dirty_bitmap.addr() + at, &ones[..part as usize])?;
-                    at += part;
-                }
-            }
-            s.pages = pages;
-            s.stats.dirty_count = u32::try_from(pages).unwrap_or(u32::MAX);
+        SHADOW_OP_OFF => log.store(0, Ordering::Release),
+        SHADOW_OP_ENABLE_LOGDIRTY => log.store(1, Ordering::Release),
+        SHADOW_OP_ENABLE if s.mode == SHADOW_ENABLE_LOG_DIRTY => log.store(1, Ordering::Release),
+        SHADOW_OP_CLEAN | SHADOW_OP_PEEK if log.load(Ordering::Acquire) != 0 => {
+            let most = dom.tot_pages.load(Ordering::Relaxed).saturating_mul(4);
+            s.pages = s.pages.min(most.saturating_add(1 << 20));
+            all_dirty(cx, dom, &s)?;
+            s.stats.dirty_count = u32::try_from(s.pages).unwrap_or(u32::MAX);
             s.stats.fault_count = 0;
             op.set_shadow_op(s);
             return Ok(Reply::Data);
@@ -154,6 +141,34 @@ fn pv_dirty_log<H: Host>(cx: &Cx<H>, dom: &Domain, op: &mut Domctl, mut s: Shado
         _ => return Err(Errno::EINVAL.into()),
     }
     Ok(Reply::Done)
+}
+
+/// Fills the caller's bitmap, if it gives one, with ones. Goes on where it was interrupted.
+fn all_dirty<H: Host>(cx: &Cx<H>, dom: &Domain, s: &ShadowOp) -> Result<(), Stop> {
+    if s.dirty_bitmap.is_null() {
+        return Ok(());
+    }
+    let ones = [0xff; DIRTY_CHUNK];
+    let bytes = s.pages.div_ceil(8);
+    // An interrupted call is always repeated, before its caller makes another.
+    let mut at = dom.dirty_log.swap(1, Ordering::AcqRel).saturating_sub(1);
+    let stop = at.saturating_add(DIRTY_STEP);
+    while at < bytes {
+        if at >= stop {
+            dom.dirty_log.store(at + 1, Ordering::Release);
+            return Err(cx.again(&[]));
+        }
+        let part = (bytes - at).min(DIRTY_CHUNK as u64);
+        let bits = ones.get(..part as usize).ok_or(Errno::EINVAL)?;
+        cx.write_bytes(place(s, at)?, bits)?;
+        at += part;
+    }
+    Ok(())
+}
+
+/// Byte `at` of the caller's bitmap.
+fn place(s: &ShadowOp, at: u64) -> Result<u64, Errno> {
+    s.dirty_bitmap.addr().checked_add(at).ok_or(Errno::EFAULT)
 }
 
 /// One step of something that is repeated until it is done.
@@ -194,7 +209,7 @@ fn dirty_pages<H: Host>(cx: &Cx<H>, dom: &Domain, s: &mut ShadowOp) -> Result<()
             let bits = chunk.get_mut(..part as usize).ok_or(Errno::EINVAL)?;
             let found = domain::dirty::read(cx.h, dom, at * 8, bits, clean)?;
             hvm.watch.dirty.fetch_add(found, Ordering::Relaxed);
-            cx.write_bytes(s.dirty_bitmap.addr() + at, bits)?;
+            cx.write_bytes(place(s, at)?, bits)?;
             at += part;
         }
     }

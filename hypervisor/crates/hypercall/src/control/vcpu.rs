@@ -94,7 +94,7 @@ pub(super) fn send_trigger<H: Host>(cx: &Cx<H>, dom: &Domain, op: &Domctl) -> Ou
     match t.trigger {
         SENDTRIGGER_NMI => {
             v.nmi_pending.store(true, Ordering::Release);
-            domain::wake_vcpu(cx.h, v);
+            domain::wake_vcpu(cx.h, dom, v);
             Ok(Reply::Done)
         }
         SENDTRIGGER_RESET | SENDTRIGGER_INIT | SENDTRIGGER_POWER | SENDTRIGGER_SLEEP => {

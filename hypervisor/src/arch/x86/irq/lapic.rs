@@ -170,15 +170,22 @@ pub fn calibrate_timer() {
         log::info!("APIC timer: TSC deadline");
         return;
     }
-    write(TIMER_INITIAL, u32::MAX);
-    let (start, start_count) = (time::now_ns(), read(TIMER_CURRENT));
-    time::delay_ns(10_000_000);
-    let (end, end_count) = (time::now_ns(), read(TIMER_CURRENT));
-    write(TIMER_INITIAL, 0);
-    let ticks = u64::from(start_count.wrapping_sub(end_count));
-    let hz = (u128::from(ticks) * 1_000_000_000 / u128::from((end - start).max(1))) as u64;
+    let hz = timer_hz();
     TIMER_HZ.store(hz.max(1_000_000), Ordering::Relaxed);
     log::info!("APIC timer: {} MHz", hz / 1_000_000);
+}
+
+/// Measures how fast the counter counts down. Every deadline would be off by what this is.
+fn timer_hz() -> u64 {
+    let now = || u64::from(u32::MAX - read(TIMER_CURRENT));
+    write(TIMER_INITIAL, u32::MAX);
+    let (start, first) = time::sample(now);
+    time::delay_ns(10_000_000);
+    let (end, last) = time::sample(now);
+    write(TIMER_INITIAL, 0);
+    let ticks = u128::from(last.saturating_sub(first));
+    let per_second = ticks * u128::from(time::tsc_hz()) / u128::from((end - start).max(1));
+    u64::try_from(per_second).unwrap_or(u64::MAX)
 }
 
 /// One interrupt in `ns` nanoseconds, or earlier if the counter is too short.

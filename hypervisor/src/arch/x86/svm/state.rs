@@ -36,10 +36,11 @@ pub fn load(dom: &'static alloc::sync::Arc<Domain>, v: &'static Vcpu) {
     info.dom = dom;
     context::set_upcall(v);
     let hvm = hvm::vcpu(v);
-    let cpu = Svm::this_cpu();
+    let mut cpu = Svm::this_cpu();
     let state = hvm.state.lock();
     info.regs = state.regs;
     fill(&cpu.vmcb, &state);
+    cpu.set_task_priority(hvm.lapic.lock().cr8());
     cpu.record_branches(state.debugctl != 0);
     set_counter(&cpu.vmcb, &v.tsc);
     cpu.vmcb.set(field::NESTED_CR3, hvm::p2m::root(dom));
@@ -139,6 +140,10 @@ pub fn save(v: &Vcpu) {
     }
     if features().rdtscp {
         state.tsc_aux = rdmsr(MSR_TSC_AUX);
+        // PV guests can read it.
+        if state.tsc_aux != 0 {
+            wrmsr(MSR_TSC_AUX, 0);
+        }
     }
     save_extended(state);
     info.vcpu = core::ptr::null();

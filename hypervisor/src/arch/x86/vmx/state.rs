@@ -20,6 +20,8 @@ const MSR_PAT: u32 = 0x277;
 const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
 const MSR_TSC_AUX: u32 = 0xc000_0103;
 const EFER_LMA: u64 = 1 << 10;
+/// DR6 as it is when nothing has happened.
+const DR6_NOTHING: u64 = 0xffff_0ff0;
 /// #DB, #AC: their endless delivery must not keep the CPU; #MC is the machine's.
 const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
 /// A run that nothing ends is ended so often a second: Bochs keeps interrupts back from a guest that was entered with them off.
@@ -209,11 +211,19 @@ pub fn save(v: &Vcpu) {
     }
     if features().rdtscp {
         state.tsc_aux = rdmsr(MSR_TSC_AUX);
+        // PV guests can read it.
+        if state.tsc_aux != 0 {
+            wrmsr(MSR_TSC_AUX, 0);
+        }
     }
     for (n, slot) in state.debug.iter_mut().enumerate() {
         if matches!(n, 0..=3 | 6) {
             *slot = read_dr(n);
         }
+    }
+    // The CPU only ever adds to it: a PV guest would find there what happened in this one.
+    if state.debug[6] != DR6_NOTHING {
+        write_dr(6, DR6_NOTHING);
     }
     context::save_fpu(&mut state.fpu, state.xcr0);
     // Exits leave limits of 64 KiB.
