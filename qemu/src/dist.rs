@@ -1,6 +1,6 @@
 //! Builds the hypervisor and the tools and lays them out as the root of a host in `target/dist/`.
 
-use crate::initrd::{PROGRAMS, XENSTORE_NAMES};
+use crate::initrd::{PROGRAMS, XENSTORE_NAMES, XL_NAMES};
 use crate::steps::Steps;
 use crate::{Context, Result, package, paths};
 use std::path::{Path, PathBuf};
@@ -93,7 +93,9 @@ pub fn tools(steps: &mut Steps) -> Result<()> {
             install(&from, &dist.join(to))?;
         }
     }
-    link(&dist.join("usr/sbin/xm"), "xl")?;
+    for name in XL_NAMES {
+        link(&dist.join(format!("usr/sbin/{name}")), "xl")?;
+    }
     if dist.join("usr/bin/xenstore").exists() {
         for name in XENSTORE_NAMES {
             link(&dist.join(format!("usr/bin/xenstore-{name}")), "xenstore")?;

@@ -30,6 +30,9 @@ pub const XENSTORE_NAMES: &[&str] = &[
     "chmod", "exists", "list", "ls", "read", "rm", "watch", "write",
 ];
 
+/// Other names of `xl`.
+pub const XL_NAMES: &[&str] = &["xm", "xentop"];
+
 /// The initrd of a guest: busybox, network and disk front ends, a marker line, a shell.
 pub fn guest(kernel: &Kernel) -> Result<Vec<u8>> {
     let mut a = Archive::new();
@@ -196,7 +199,9 @@ fn ours(a: &mut Archive, spec: &HostSpec) -> Result<Vec<PathBuf>> {
             a.link(&format!("usr/bin/xenstore-{name}"), "xenstore");
         }
     }
-    a.link("usr/sbin/xm", "xl");
+    for name in XL_NAMES {
+        a.link(&format!("usr/sbin/{name}"), "xl");
+    }
     Ok(programs)
 }
 

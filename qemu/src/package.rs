@@ -83,6 +83,7 @@ fn documentation(root: &Path) -> Result<()> {
     for (at, target) in [
         ("usr/share/bash-completion/completions/xm", "xl"),
         ("usr/share/man/man1/xm.1.gz", "xl.1.gz"),
+        ("usr/share/man/man1/xentop.1.gz", "xl.1.gz"),
     ] {
         std::os::unix::fs::symlink(target, root.join(at)).context(at)?;
     }

@@ -141,7 +141,24 @@ fn lists_and_names(host: Builder) -> Story {
     host.dom0("xl pause nobody 2>&1")?
         .fails()?
         .shows("nobody is an invalid domain identifier (rc=-6)")?;
-    assert_eq!(host.dom0("xl create /nowhere 2>&1")?.status, 3);
+    for (what, status) in [
+        ("/nowhere", 3),
+        ("/dev/null", 1),
+        ("/dev/null /dev/zero", 2),
+        ("", 6),
+    ] {
+        let created = host.dom0(&format!("xl create {what} 2>&1"))?;
+        assert_eq!(created.status, status, "{what}: {}", created.text);
+    }
+    host.dom0("xl -N list 2>&1")?
+        .fails()?
+        .shows("command does not implement -N (dryrun) option")?;
+    host.dom0("xl -N vcpu-pin g2 all 1 all")?
+        .ok()?
+        .shows("cpumap: 1 all\n")?;
+    host.dom0("xl info xen_major && xl help nosuch")?
+        .ok()?
+        .shows("4\n")?;
     assert_eq!(host.dom0("xl vcpu-pin 2>&1")?.status, 2);
     host.dom0("xl shutdown 2>&1")?.fails()?;
     host.dom0("xl shutdown -a -w -F 2>&1")?
@@ -180,12 +197,19 @@ fn what_is_not_there_says_so(host: Builder) -> Story {
         .fails()?
         .shows("xl sched-credit2")?;
     host.dom0("xl trigger guest power 2>&1")?
-        .fails()?
+        .ok()?
         .shows("xl shutdown")?;
+    host.dom0("xl migrate-receive -r 2>&1")?
+        .fails()?
+        .shows("this release")?;
+    host.dom0("xl channel-list guest")?
+        .ok()?
+        .shows("Idx BE state evt-ch ring-ref connection")?;
     host.dom0("xl top -b -i 2 -d 1")?
         .ok()?
         .shows("      NAME  STATE   CPU(sec)")?
         .shows("     guest ")?;
+    host.dom0("xentop -bi1")?.ok()?.shows("  Domain-0 ")?;
     host.dom0("xl dmesg -c >/dev/null && xl dmesg | wc -l")?
         .ok()?;
     host.power_off()
@@ -196,6 +220,12 @@ fn dom0_gives_memory(host: Builder) -> Story {
     let mut host = Host::boot(host.dom0_mem("-32M"))?;
     let before = host.dom0("xl info")?.ok()?.number("free_memory")?;
     assert!(before < 128, "{before} MiB are free");
+    // With dom0_mem on the command line, dom0 gives only where it is told to.
+    host.dom0("xl create /etc/xen/guest.cfg 2>&1")?
+        .fails()?
+        .shows("MiB are free")?;
+    host.dom0("printf 'autoballoon=\"on\"\\n' > /etc/xen/xl.conf")?
+        .ok()?;
     host.dom0("xl create /etc/xen/guest.cfg")?.ok()?;
     host.guest_speaks("guest")?;
     // More than there is: refused in bounded time, and dom0 keeps its memory.
@@ -243,7 +273,8 @@ fn scripts_get_what_xl_gives(host: Builder) -> Story {
             .fails()?
             .shows("nobody is an invalid domain identifier (rc=-6)")?;
     }
-    host.dom0("xl trigger guest s3resume")?.fails()?;
+    // Whatever becomes of a trigger.
+    host.dom0("xl trigger guest s3resume")?.ok()?;
     host.dom0("xl list -l guest | tr '\\n' '|'")?
         .shows("\"arch_arm\": {||                },|")?
         .shows("|]||")?;

@@ -28,7 +28,7 @@ fn a_guest_that_hangs_is_dealt_with_as_configured(host: Builder) -> Story {
         .ok()?;
     host.guest_says("guest", "armed")?;
     host.dom0("sleep 5; xl list guest")?.ok()?.lacks("s---")?;
-    host.until("xl list -v guest", "---s--", SOON)?
+    host.until("xl list -v guest", "---sw-", SOON)?
         .shows(" 4")?;
     host.dom0("xl destroy guest && xl create -q /tmp/w.cfg 'on_watchdog=\"restart\"' 'extra=\"console=hvc0 rdinit=/wd kicks=1\"'")?
         .ok()?;

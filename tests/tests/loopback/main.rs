@@ -309,3 +309,14 @@ fn the_machine_is_described() {
     let version = here.xc.version().unwrap();
     assert_eq!((version.major, version.minor), (4, 17));
 }
+
+#[test]
+fn node_affinity_and_the_schedulers_parameters() {
+    let here = Here::new("parameters");
+    let nodes = here.xc.node_affinity(DomId::DOM0, 1).unwrap();
+    assert_eq!(libxl::format_cpus(&nodes, 1), "all");
+    here.xc.set_credit2_ratelimit(0, 0).unwrap();
+    assert_eq!(here.xc.credit2_ratelimit(0).unwrap(), 0);
+    // The scheduler is another one.
+    assert!(here.xc.credit_schedule(0).is_err());
+}

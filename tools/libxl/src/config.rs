@@ -101,8 +101,8 @@ pub struct DomainConfig {
     pub cpuid: Cpuid,
     /// Of the machine's own.
     pub hardware: Hardware,
-    /// Highest version of its grant tables.
-    pub max_grant_version: u32,
+    /// Highest version of its grant tables; 1 if nobody says.
+    pub max_grant_version: Option<u32>,
     /// Whether a PVH guest gets ACPI tables.
     pub acpi: bool,
     /// It is not to be saved or moved.
@@ -209,7 +209,7 @@ impl Reader<'_> {
             tsc_mode: self.tsc_mode(),
             cpuid: self.cpuid(),
             hardware: Hardware::read(self.cfg, kind, self.diags),
-            max_grant_version: self.number("max_grant_version", 1..=2).unwrap_or(1) as u32,
+            max_grant_version: self.number("max_grant_version", 1..=2).map(|n| n as u32),
             acpi: self.cfg.get("acpi").and_then(|s| s.value.as_int()) != Some(0),
             nomigrate: self.cfg.get("nomigrate").and_then(|s| s.value.as_int()) == Some(1),
             paging_mib: self.number("shadow_memory", 1..=1 << 20).map(|n| n as u32),

@@ -167,7 +167,8 @@ impl<'a> Host<'a> {
 
 /// Refuses a version of grant tables that the hypervisor does not have.
 fn check_grants(config: &DomainConfig, phys: &xenctrl::PhysInfo) -> Result<()> {
-    if config.max_grant_version < 2 || phys.capabilities & PHYSCAP_GNTTAB_V2 != 0 {
+    if config.max_grant_version.is_none_or(|v| v < 2) || phys.capabilities & PHYSCAP_GNTTAB_V2 != 0
+    {
         return Ok(());
     }
     let message =
@@ -196,7 +197,7 @@ impl<'a> Prepared<'a> {
             max_evtchn_port: config.max_event_channels,
             max_grant_frames: config.max_grant_frames,
             max_maptrack_frames: config.max_maptrack_frames,
-            grant_version: config.max_grant_version,
+            grant_version: config.max_grant_version.unwrap_or(1),
             cpupool: self.pool,
             ..Default::default()
         })?;

@@ -96,19 +96,14 @@ struct Parts {
 impl Disk {
     /// Reads a specification.
     pub fn parse(spec: &str) -> Result<Disk, String> {
+        Disk::parse_words(&[spec])
+    }
+
+    /// Reads a specification that comes as several words; each may end in a target with commas.
+    pub fn parse_words(words: &[&str]) -> Result<Disk, String> {
         let mut p = Parts::default();
-        let mut rest = spec.trim();
-        while !rest.is_empty() {
-            // The target may hold commas and equals signs when it is last and named.
-            if let Some(target) = rest.strip_prefix("target=") {
-                p.target = Some(target.trim().into());
-                break;
-            }
-            let (item, more) = rest.split_once(',').unwrap_or((rest, ""));
-            p.item(item.trim())?;
-            rest = more.trim_start();
-        }
-        p.finish(spec)
+        words.iter().try_for_each(|word| p.items(word))?;
+        p.finish(&words.join(","))
     }
 }
 
@@ -153,6 +148,22 @@ impl Disk {
 }
 
 impl Parts {
+    /// One word's items.
+    fn items(&mut self, word: &str) -> Result<(), String> {
+        let mut rest = word.trim();
+        while !rest.is_empty() {
+            // The target may hold commas and equals signs when it is last and named.
+            if let Some(target) = rest.strip_prefix("target=") {
+                self.target = Some(target.trim().into());
+                break;
+            }
+            let (item, more) = rest.split_once(',').unwrap_or((rest, ""));
+            self.item(item.trim())?;
+            rest = more.trim_start();
+        }
+        Ok(())
+    }
+
     fn item(&mut self, item: &str) -> Result<(), String> {
         match item.split_once('=') {
             Some((key, value)) if key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
@@ -315,6 +326,17 @@ mod tests {
     fn ok(spec: &str) -> (String, Format, u32, bool, bool) {
         let d = Disk::parse(spec).unwrap_or_else(|e| panic!("{spec}: {e}"));
         (d.target, d.format, d.vdev.number, d.writable, d.cdrom)
+    }
+
+    #[test]
+    fn each_word_is_read_on_its_own() {
+        let words = ["target=/dev/vg/a,b=c", "vdev=xvdb", "access=r"];
+        let d = Disk::parse_words(&words).unwrap();
+        assert_eq!((&*d.target, d.vdev.number), ("/dev/vg/a,b=c", 51728));
+        assert!(!d.writable);
+        let positions = Disk::parse_words(&["phy:/dev/vg/a", "xvdb,r"]).unwrap();
+        assert!(positions.target == "/dev/vg/a" && !positions.writable);
+        assert!(Disk::parse(&words.join(",")).is_err());
     }
 
     #[test]

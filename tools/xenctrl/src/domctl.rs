@@ -235,6 +235,28 @@ impl Xenctrl {
         self.put_affinity(dom, vcpu, hard, soft, VCPUAFFINITY_FORCE)
     }
 
+    /// The memory nodes, among `nodes`, that a domain's memory comes from.
+    pub fn node_affinity(&self, dom: DomId, nodes: u32) -> Result<CpuMap> {
+        let failed = |e| Error::new(format!("asking for the node affinity of {dom}"), e);
+        let none = CpuMap::empty(nodes);
+        let (buf, nodemap) = self.place_map(&none).map_err(failed)?;
+        let mut op = Domctl::with(GETNODEAFFINITY, dom, NodeAffinity { nodemap });
+        self.domctl(&mut op).map_err(failed)?;
+        Ok(CpuMap(buf.read_vec(0, none.0.len())))
+    }
+
+    /// A map where the hypervisor can read and write it.
+    fn place_map(&self, m: &CpuMap) -> Result<(Box<dyn SharedMem>, XenctlBitmap), Errno> {
+        let buf = self.alloc(m.0.len())?;
+        buf.write(0, &m.0);
+        let bitmap = XenctlBitmap {
+            bitmap: GuestHandle::new(buf.addr()),
+            nr_bits: m.0.len() as u32 * 8,
+            ..Default::default()
+        };
+        Ok((buf, bitmap))
+    }
+
     fn put_affinity(
         &self,
         dom: DomId,
@@ -262,17 +284,8 @@ impl Xenctrl {
         hard: &CpuMap,
         soft: &CpuMap,
     ) -> Result<(CpuMap, CpuMap), Errno> {
-        let place = |m: &CpuMap| -> Result<(Box<dyn SharedMem>, XenctlBitmap), Errno> {
-            let buf = self.alloc(m.0.len())?;
-            buf.write(0, &m.0);
-            let bitmap = XenctlBitmap {
-                bitmap: GuestHandle::new(buf.addr()),
-                nr_bits: m.0.len() as u32 * 8,
-                ..Default::default()
-            };
-            Ok((buf, bitmap))
-        };
-        let ((hard_buf, cpumap_hard), (soft_buf, cpumap_soft)) = (place(hard)?, place(soft)?);
+        let (hard_buf, cpumap_hard) = self.place_map(hard)?;
+        let (soft_buf, cpumap_soft) = self.place_map(soft)?;
         let mut op = Domctl::with(
             cmd,
             dom,

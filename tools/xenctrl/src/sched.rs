@@ -1,8 +1,9 @@
 //! Shares of the CPUs: weights and caps of domains, and the scheduler's own parameters.
 use crate::{Error, Result, SchedParams, Xenctrl};
 use xen_abi::domctl::{self as dc, Domctl, SchedCredit2, SchedulerOp};
-use xen_abi::sysctl::{self as sc, Credit2Schedule, Sysctl};
+use xen_abi::sysctl::{self as sc, Credit2Schedule, CreditSchedule, Sysctl};
 use xen_abi::{DomId, VcpuId};
+use zerocopy::{Immutable, IntoBytes};
 
 impl Xenctrl {
     /// Weight and cap of a domain; `sched` is its pool's scheduler, a credit one.
@@ -39,37 +40,56 @@ impl Xenctrl {
 
     /// The time in microseconds that a vcpu runs before another may take over, in a pool under credit2.
     pub fn credit2_ratelimit(&self, pool: u32) -> Result<u32> {
-        let member = sc::SchedulerOp {
-            cpupool_id: pool,
-            sched_id: dc::SCHEDULER_CREDIT2,
-            cmd: sc::SCHEDOP_GETINFO,
-            ..Default::default()
-        };
-        let mut op = Sysctl::with(sc::SCHEDULER_OP, member);
-        self.sysctl(&mut op)
-            .map(|_| op.scheduler_op().u.get::<Credit2Schedule>().ratelimit_us)
-            .map_err(|e| {
-                Error::new(
-                    format!("asking for the scheduler's parameters in pool {pool}"),
-                    e,
-                )
-            })
+        let op = self.scheduler_op(pool, dc::SCHEDULER_CREDIT2, None::<Credit2Schedule>)?;
+        Ok(op.u.get::<Credit2Schedule>().ratelimit_us)
     }
 
     /// Sets that time.
     pub fn set_credit2_ratelimit(&self, pool: u32, ratelimit_us: u32) -> Result<()> {
+        let wanted = Some(Credit2Schedule { ratelimit_us });
+        self.scheduler_op(pool, dc::SCHEDULER_CREDIT2, wanted)
+            .map(drop)
+    }
+
+    /// What the credit scheduler does in a pool under it.
+    pub fn credit_schedule(&self, pool: u32) -> Result<CreditSchedule> {
+        let op = self.scheduler_op(pool, dc::SCHEDULER_CREDIT, None::<CreditSchedule>)?;
+        Ok(op.u.get())
+    }
+
+    /// Sets that.
+    pub fn set_credit_schedule(&self, pool: u32, wanted: CreditSchedule) -> Result<()> {
+        self.scheduler_op(pool, dc::SCHEDULER_CREDIT, Some(wanted))
+            .map(drop)
+    }
+
+    /// Asks for a scheduler's own parameters in a pool, or sets them.
+    fn scheduler_op<T: IntoBytes + Immutable>(
+        &self,
+        pool: u32,
+        sched: u32,
+        wanted: Option<T>,
+    ) -> Result<sc::SchedulerOp> {
         let mut member = sc::SchedulerOp {
             cpupool_id: pool,
-            sched_id: dc::SCHEDULER_CREDIT2,
-            cmd: sc::SCHEDOP_PUTINFO,
+            sched_id: sched,
+            cmd: sc::SCHEDOP_GETINFO,
             ..Default::default()
         };
-        member.u.set(Credit2Schedule { ratelimit_us });
-        self.sysctl(&mut Sysctl::with(sc::SCHEDULER_OP, member))
-            .map(drop)
+        let what = match wanted {
+            None => "asking for",
+            Some(wanted) => {
+                member.cmd = sc::SCHEDOP_PUTINFO;
+                member.u.set(wanted);
+                "setting"
+            }
+        };
+        let mut op = Sysctl::with(sc::SCHEDULER_OP, member);
+        self.sysctl(&mut op)
+            .map(|_| op.scheduler_op())
             .map_err(|e| {
                 Error::new(
-                    format!("setting the rate limit of pool {pool} to {ratelimit_us} us"),
+                    format!("{what} the scheduler's parameters in pool {pool}"),
                     e,
                 )
             })

@@ -1,4 +1,5 @@
 //! What every command has at hand: the global options, and the host when it asks for it.
+use crate::message;
 use libxl::Host;
 use std::fmt::Display;
 use xen_abi::DomId;
@@ -12,6 +13,8 @@ pub enum Failure {
     Reported,
     /// The user is to be told this.
     Message(String),
+    /// The same, with another exit status than 1.
+    Exit(u8, String),
     /// The command line is wrong, in this way.
     Usage(String),
 }
@@ -35,6 +38,24 @@ impl From<xenctrl::Error> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(e: std::io::Error) -> Self {
         Failure::Message(format!("xl: {e}"))
+    }
+}
+
+impl Failure {
+    /// The same with this exit status, if it is an ordinary one.
+    pub fn or_exit(self, status: u8) -> Failure {
+        match self {
+            Failure::Message(m) => Failure::Exit(status, m),
+            other => other,
+        }
+    }
+
+    /// The same as an ordinary one.
+    pub fn without_status(self) -> Failure {
+        match self {
+            Failure::Exit(_, m) => Failure::Message(m),
+            other => other,
+        }
     }
 }
 
@@ -93,8 +114,8 @@ impl Ctx {
             'v' => self.verbose += 1,
             'N' => self.dry_run = true,
             'f' => self.force = true,
-            // Progress bars with carriage returns, time stamps: there is no progress to show yet.
-            't' | 'T' => {}
+            't' => message::one_line(),
+            'T' => message::stamp(),
             other => return fail(format!("unknown global option `{other}'")),
         }
         Ok(())
@@ -123,7 +144,7 @@ impl Ctx {
     /// Says something to those who want to hear it.
     pub fn verbose(&self, message: impl Display) {
         if self.verbose > 0 {
-            eprintln!("xl: {message}");
+            say!("xl: {message}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Man pages (xl(1), xl.cfg(5)) and bash completion, written from [`crate::table`] and libxl's table of keys.
-use crate::table::{Command, Flag, GLOBAL_OPTIONS, commands};
+use crate::table::{Command, Effect, Flag, GLOBAL_OPTIONS, commands};
 use libxl::cfg::keys::{KEYS, Key, Status, Type};
 
 /// Writes one of them.
@@ -49,7 +49,8 @@ pub fn man() -> String {
     out += ".SH SYNOPSIS\n.B xl\n[\\fIoptions\\fR] \\fIcommand\\fR [\\fIarguments\\fR]\n.SH DESCRIPTION\n\
             A \\fIDomain\\fR is named by its name or its number. Memory sizes are in MiB unless they end in b, k, m, g or t.\n\
             Commands can be shortened as far as they stay unambiguous. They succeed with status 0; a command line that\n\
-            cannot be understood gives 2, and any other failure 1, with a message on standard error.\n.SH OPTIONS\n";
+            cannot be understood gives 2, and any other failure 1, with a message on standard error. create gives 1 for a\n\
+            configuration that cannot be used, 2 for two files, 6 for none, and 3 for what fails later.\n.SH OPTIONS\n";
     for (name, help) in GLOBAL_OPTIONS {
         out += &format!(".TP\n\\fB{}\\fR\n{}\n", escape(name), escape(help));
     }
@@ -61,6 +62,9 @@ pub fn man() -> String {
             escape(c.args),
             escape(c.help)
         );
+        if c.effect == Effect::Rehearses {
+            out += "With \\fB\\-N\\fR, only say what would be done.\n";
+        }
         for f in c.flags {
             out += &format!(".TP\n{}\n{}\n", option_names(f), escape(f.help));
         }

@@ -5,6 +5,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+// First, so that all the others have its macro.
+#[macro_use]
+pub mod message;
+
 mod cmd;
 pub mod ctx;
 pub mod docs;
@@ -17,6 +21,7 @@ pub mod xlconf;
 
 use ctx::{Ctx, Failure};
 use std::process::ExitCode;
+use table::Effect;
 
 /// Runs a command line, `args[0]` being the program's name.
 pub fn run(args: &[String]) -> ExitCode {
@@ -24,11 +29,15 @@ pub fn run(args: &[String]) -> ExitCode {
         Ok(code) => code,
         Err(Failure::Reported) => ExitCode::FAILURE,
         Err(Failure::Message(m)) => {
-            eprintln!("{m}");
+            say!("{m}");
             ExitCode::FAILURE
         }
+        Err(Failure::Exit(status, m)) => {
+            say!("{m}");
+            ExitCode::from(status)
+        }
         Err(Failure::Usage(m)) => {
-            eprintln!("{m}");
+            say!("{m}");
             ExitCode::from(2)
         }
     }
@@ -40,6 +49,9 @@ fn dispatch(args: &[String]) -> Result<ExitCode, Failure> {
         .map_or("xl", |a| a.rsplit('/').next().unwrap_or("xl"));
     let mut ctx = Ctx::new(if program == "xm" { "xm" } else { "xl" });
     let mut rest = args.get(1..).unwrap_or_default();
+    if program == "xentop" {
+        return execute(&ctx, "top", rest);
+    }
     while let Some((word, more)) = rest.split_first() {
         match word.as_str() {
             "--version" => return cmd::version(&ctx),
@@ -62,7 +74,17 @@ fn dispatch(args: &[String]) -> Result<ExitCode, Failure> {
         cmd::help(&ctx, &opts::Parsed::default())?;
         return Err(Failure::Reported);
     };
+    execute(&ctx, verb, args)
+}
+
+/// Does what a verb's arguments say.
+fn execute(ctx: &Ctx, verb: &str, args: &[String]) -> Result<ExitCode, Failure> {
     let command = table::find(verb).map_err(Failure::Message)?;
+    // help is no verb to the xl that this is like, and does nothing that could be done dryly.
+    if ctx.dry_run && command.effect != Effect::Rehearses && command.name != "help" {
+        let text = "command does not implement -N (dryrun) option";
+        return Err(Failure::Message(text.into()));
+    }
     if args
         .iter()
         .take_while(|a| *a != "--")
@@ -75,9 +97,9 @@ fn dispatch(args: &[String]) -> Result<ExitCode, Failure> {
     let parsed = opts::parse(command, args).map_err(Failure::Usage)?;
     if let Some(missing) = opts::too_few(command, &parsed) {
         // As xl does: the help is output, what is wrong is not.
-        eprintln!("{missing}");
+        say!("{missing}");
         print!("{}", table::command_help(ctx.program, command));
         return Ok(ExitCode::from(2));
     }
-    (command.run)(&ctx, &parsed)
+    (command.run)(ctx, &parsed)
 }

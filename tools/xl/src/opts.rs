@@ -16,6 +16,11 @@ impl Parsed {
         self.value(name).is_some()
     }
 
+    /// How often an option was given.
+    pub fn count(&self, name: &str) -> usize {
+        self.options.iter().filter(|(f, _)| f.is(name)).count()
+    }
+
     /// The last value given for an option.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.options
@@ -141,6 +146,7 @@ mod tests {
     fn getopt_habits() {
         let p = on("create a.cfg -cp memory=5 --quiet -f other.cfg").unwrap();
         assert!(p.has("c") && p.has("p") && p.has("q") && !p.has("e"));
+        assert_eq!(on("shutdown -wa --wait").unwrap().count("w"), 2);
         assert_eq!(p.value("f"), Some("other.cfg"));
         assert_eq!(p.operands, ["a.cfg", "memory=5"]);
         assert_eq!(

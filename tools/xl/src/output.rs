@@ -19,10 +19,23 @@ pub fn list_line(name: &str, d: &DomainInfo) -> String {
         flag(s.blocked, 'b'),
         flag(s.paused, 'p'),
         flag(s.shutdown.is_some(), 's'),
-        flag(s.shutdown == Some(ShutdownReason::Crash), 'c'),
+        s.shutdown.map_or('-', reason_letter),
         flag(s.dying, 'd'),
         d.cpu_time as f64 / 1e9,
     )
+}
+
+/// The letter of a shutdown reason in `xl list`; who was powered off has none.
+fn reason_letter(r: ShutdownReason) -> char {
+    match r {
+        ShutdownReason::Poweroff => '-',
+        ShutdownReason::Reboot => 'r',
+        ShutdownReason::Suspend => 's',
+        ShutdownReason::Crash => 'c',
+        ShutdownReason::Watchdog => 'w',
+        ShutdownReason::SoftReset => 'S',
+        ShutdownReason::Unknown(_) => '?',
+    }
 }
 
 /// Number of a shutdown reason.
@@ -153,6 +166,7 @@ fn virt_caps(caps: u32) -> String {
         (has(4), "shadow"),
         (has(5), "iommu_hap_pt_share"),
         (has(6), "vmtrace"),
+        (has(7), "vpmu"),
         (has(8), "gnttab-v1"),
         (has(9), "gnttab-v2"),
     ]
@@ -224,6 +238,15 @@ pub fn info(i: &Info) -> String {
     line("build_id", &v.build_id);
     line("xend_config_format", &4);
     out
+}
+
+/// The values of those lines of `xl info` that begin with `name`.
+pub fn info_values(info: &str, name: &str) -> String {
+    let value = |l: &str| Some(format!("{}\n", l.split_once(": ")?.1));
+    info.lines()
+        .filter(|l| l.starts_with(name))
+        .filter_map(value)
+        .collect()
 }
 
 /// `3 days,  4:05:06`.
@@ -303,6 +326,17 @@ mod tests {
             ..Default::default()
         };
         assert!(list_line("guest", &crashed).contains(" ---scd "));
+        for (reason, letters) in [
+            (ShutdownReason::Poweroff, "---s-d"),
+            (ShutdownReason::Reboot, "---srd"),
+            (ShutdownReason::Suspend, "---ssd"),
+            (ShutdownReason::Watchdog, "---swd"),
+            (ShutdownReason::SoftReset, "---sSd"),
+            (ShutdownReason::Unknown(9), "---s?d"),
+        ] {
+            crashed.state.shutdown = Some(reason);
+            assert!(list_line("guest", &crashed).contains(letters), "{letters}");
+        }
     }
 
     #[test]
@@ -345,10 +379,23 @@ mod tests {
     #[test]
     fn capabilities_in_xls_order() {
         assert_eq!(
-            virt_caps(0b11_0000_1111),
-            " pv hvm hvm_directio pv_directio hap gnttab-v1 gnttab-v2"
+            virt_caps(0b11_1000_1111),
+            " pv hvm hvm_directio pv_directio hap vpmu gnttab-v1 gnttab-v2"
         );
         assert_eq!(virt_caps(2), " pv");
+    }
+
+    #[test]
+    fn one_value_of_many() {
+        let info = "host                   : here\nxen_major              : 4\nxen_minor              : 17\n\
+                    xen_commandline        : a: b\nvirt_caps              :\n";
+        assert_eq!(info_values(info, "xen_major"), "4\n");
+        assert_eq!(info_values(info, "xen_m"), "4\n17\n");
+        assert_eq!(info_values(info, "xen_commandline"), "a: b\n");
+        assert_eq!(
+            info_values(info, "virt_caps") + &info_values(info, "nope"),
+            ""
+        );
     }
 
     #[test]

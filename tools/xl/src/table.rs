@@ -32,6 +32,17 @@ impl Flag {
     }
 }
 
+/// What a verb does to the host, and with it what `-N` does to the verb.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It looks.
+    Looks,
+    /// It changes something.
+    Changes,
+    /// The same, but it can also say what it would do, and do nothing.
+    Rehearses,
+}
+
 /// A verb.
 #[derive(Debug)]
 pub struct Command {
@@ -43,6 +54,8 @@ pub struct Command {
     pub help: &'static str,
     /// Operands it cannot do without.
     pub min_args: usize,
+    /// What it does to the host.
+    pub effect: Effect,
     /// Its options.
     pub flags: &'static [Flag],
     /// Does it.
@@ -50,6 +63,15 @@ pub struct Command {
 }
 
 impl Command {
+    /// The letters of the global options that mean something to it.
+    fn global_letters(&self) -> &'static str {
+        match self.effect {
+            Effect::Looks => "vtT",
+            Effect::Changes => "vtTf",
+            Effect::Rehearses => "vtTfN",
+        }
+    }
+
     /// Whether it is left out of the help.
     pub fn hidden(&self) -> bool {
         self.help.is_empty()
@@ -100,9 +122,15 @@ const fn val(
 /// Options before the verb.
 pub const GLOBAL_OPTIONS: &[(&str, &str)] = &[
     ("-v", "Say more; repeat it for still more."),
-    ("-N", "Dry run: say what would be done, and do nothing."),
+    (
+        "-N",
+        "Dry run: say what would be done, and do nothing. Not every command can.",
+    ),
     ("-f", "Force: go on where it would rather not."),
-    ("-t", "Show progress with carriage returns."),
+    (
+        "-t",
+        "Show progress on one line, also where there is no terminal.",
+    ),
     ("-T", "Show the time and the process id with each message."),
 ];
 
@@ -150,8 +178,11 @@ pub fn overview(program: &str) -> String {
 /// Help for one command.
 pub fn command_help(program: &str, c: &Command) -> String {
     let mut text = format!(
-        "Usage: {program} [-vfNtT] {} {}\n\n{}.\n\n",
-        c.name, c.args, c.help
+        "Usage: {program} [-{}] {} {}\n\n{}.\n\n",
+        c.global_letters(),
+        c.name,
+        c.args,
+        c.help
     );
     if !c.flags.is_empty() {
         text.push_str("Options:\n\n");
@@ -206,7 +237,7 @@ mod tests {
         let one = command_help("xl", find("dmesg").unwrap());
         assert_eq!(
             one,
-            "Usage: xl [-vfNtT] dmesg [-c]\n\nRead and/or clear dmesg buffer.\n\nOptions:\n\n\
+            "Usage: xl [-vtT] dmesg [-c]\n\nRead and/or clear dmesg buffer.\n\nOptions:\n\n\
              -c, --clear                    Clear dmesg buffer as well as printing it.\n"
         );
     }

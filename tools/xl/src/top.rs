@@ -1,6 +1,6 @@
 //! What `xl top` shows, as pure functions: [`Row`]s from two [`Sample`]s, sorted by a [`Column`], one line each.
 use std::cmp::Ordering;
-use xenctrl::DomainInfo;
+use xenctrl::{DomainInfo, XenVersion};
 
 /// A domain at one moment.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +147,7 @@ pub fn rows(before: &[Sample], now: Vec<Sample>, seconds: f64) -> Vec<Row> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Column {
+    Id,
     Name,
     State,
     CpuTime,
@@ -164,6 +165,8 @@ pub enum Column {
 
 /// Columns in the order that the sort key walks through them, with their names.
 pub const COLUMNS: &[(Column, &str)] = &[
+    // The order at first; it has no column.
+    (Column::Id, "ID"),
     (Column::Name, "NAME"),
     (Column::State, "STATE"),
     (Column::CpuTime, "CPU(sec)"),
@@ -196,6 +199,7 @@ pub fn sort(rows: &mut [Row], by: Column, reverse: bool) {
     rows.sort_by(|a, b| {
         let number = |f: fn(&Sample) -> u64| f(&b.now).cmp(&f(&a.now));
         let order = match by {
+            Column::Id => Ordering::Equal,
             Column::Name => a.now.name.cmp(&b.now.name),
             Column::State => a.now.state.cmp(&b.now.state),
             Column::CpuTime => number(|s| s.cpu_ns),
@@ -213,6 +217,11 @@ pub fn sort(rows: &mut [Row], by: Column, reverse: bool) {
         let order = order.then(a.now.domid.cmp(&b.now.domid));
         if reverse { order.reverse() } else { order }
     });
+}
+
+/// The first line of all: the time of day, and the hypervisor's version.
+pub fn heading(time: &str, v: &XenVersion) -> String {
+    format!("xentop - {time}   Xen {}.{}{}", v.major, v.minor, v.extra)
 }
 
 /// The line over the rows.
@@ -276,8 +285,11 @@ mod tests {
         assert_eq!(rows[0].now.name, "b");
         sort(&mut rows, Column::Cpu, false);
         assert_eq!(rows[0].now.name, "Domain-0");
-        assert_eq!(next_column(Column::VbdWrites, false), Column::Name);
-        assert_eq!(next_column(Column::Name, true), Column::VbdWrites);
+        rows.reverse();
+        sort(&mut rows, Column::Id, false);
+        assert_eq!(rows[0].now.domid, 0);
+        assert_eq!(next_column(Column::VbdWrites, false), Column::Id);
+        assert_eq!(next_column(Column::Id, true), Column::VbdWrites);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! `/etc/xen/xl.conf`: settings of xl itself, in the grammar of domains' configurations.
-use crate::ctx::{Connections, Failure, fail};
+use crate::ctx::{Connections, Failure};
 use libxl::cfg::{self, Cfg, Diagnostics, Setting};
 use libxl::{CpuList, DomainConfig, Vif};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use xen_abi::DomId;
 use xenctrl::CpuMap;
 
 /// Where it is.
 const FILE: &str = "/etc/xen/xl.conf";
+
+/// How many frames a table of grants may have.
+const FRAMES: RangeInclusive<i64> = 0..=1 << 20;
 
 /// Every key that the file may have.
 const KEYS: &[&str] = &[
@@ -16,6 +19,7 @@ const KEYS: &[&str] = &[
     "lockfile",
     "max_grant_frames",
     "max_maptrack_frames",
+    "max_grant_version",
     "vif.default.script",
     "vif.default.bridge",
     "vif.default.backend",
@@ -54,6 +58,7 @@ pub struct XlConf {
     pub claim_mode: bool,
     pub max_grant_frames: Option<i64>,
     pub max_maptrack_frames: Option<i64>,
+    pub max_grant_version: Option<i64>,
     pub vif_script: Option<String>,
     pub vif_bridge: Option<String>,
     pub vif_backend: Option<String>,
@@ -71,6 +76,7 @@ impl Default for XlConf {
             claim_mode: true,
             max_grant_frames: None,
             max_maptrack_frames: None,
+            max_grant_version: None,
             vif_script: None,
             vif_bridge: None,
             vif_backend: None,
@@ -88,7 +94,7 @@ pub fn read() -> XlConf {
         return XlConf::default();
     };
     let (conf, diags) = parse(FILE, &String::from_utf8_lossy(&bytes));
-    diags.0.iter().for_each(|d| eprintln!("{d}"));
+    diags.0.iter().for_each(|d| say!("{d}"));
     conf
 }
 
@@ -128,8 +134,9 @@ impl Reader<'_> {
             autoballoon: self.autoballoon(),
             lockfile: self.text("lockfile").map_or(d.lockfile, PathBuf::from),
             claim_mode: self.flag("claim_mode", true),
-            max_grant_frames: self.number("max_grant_frames"),
-            max_maptrack_frames: self.number("max_maptrack_frames"),
+            max_grant_frames: self.number("max_grant_frames", FRAMES),
+            max_maptrack_frames: self.number("max_maptrack_frames", FRAMES),
+            max_grant_version: self.number("max_grant_version", 1..=2),
             vif_script: either(self, "vif.default.script", "vifscript"),
             vif_bridge: either(self, "vif.default.bridge", "defaultbridge"),
             vif_backend: self.text("vif.default.backend"),
@@ -156,11 +163,14 @@ impl Reader<'_> {
         );
     }
 
-    fn number(&mut self, key: &str) -> Option<i64> {
+    fn number(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let s = self.get(key)?;
-        let n = s.value.as_int().filter(|n| (0..=1 << 20).contains(n));
+        let n = s.value.as_int().filter(|n| range.contains(n));
         if n.is_none() {
-            self.wrong(&s, "a number");
+            self.wrong(
+                &s,
+                &format!("a number from {} to {}", range.start(), range.end()),
+            );
         }
         n
     }
@@ -259,19 +269,32 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the hypervisor's command line fixes dom0's size.
+/// Whether the hypervisor's command line says anything of dom0's size, be it what it is less than the machine's.
 fn dom0_mem_given(cmdline: &str) -> bool {
-    let values = cmdline
-        .split_whitespace()
-        .filter_map(|w| w.strip_prefix("dom0_mem="));
-    let sized = |v: &str| {
-        let v = v
-            .strip_prefix("min:")
-            .or(v.strip_prefix("max:"))
-            .unwrap_or(v);
-        v.starts_with(|c: char| c.is_ascii_digit())
+    let digits = |t: &str| !t.is_empty() && t.chars().all(|c| c.is_ascii_digit());
+    let size = |t: &str| {
+        let t = t.strip_prefix('-').unwrap_or(t);
+        digits(t.strip_suffix(|c| "bBkKmMgGtT".contains(c)).unwrap_or(t))
     };
-    values.flat_map(|v| v.split(',')).any(sized)
+    let share = |t: &str| match t
+        .strip_suffix('%')
+        .map(|t| t.rsplit_once('+').unwrap_or(("0", t)))
+    {
+        Some((least, percent)) => size(least) && digits(percent) && percent.len() <= 2,
+        None => false,
+    };
+    let bound = |t: &str| {
+        let t = t
+            .strip_prefix("min:")
+            .or(t.strip_prefix("max:"))
+            .unwrap_or(t);
+        size(t) || share(t)
+    };
+    cmdline
+        .split(' ')
+        .filter_map(|w| w.strip_prefix("dom0_mem="))
+        .map(|v| v.strip_suffix(',').unwrap_or(v))
+        .any(|v| v.split(',').all(bound))
 }
 
 impl XlConf {
@@ -314,9 +337,12 @@ impl XlConf {
         };
         frames(&mut config.max_grant_frames, self.max_grant_frames);
         frames(&mut config.max_maptrack_frames, self.max_maptrack_frames);
+        if let (None, Some(n)) = (config.max_grant_version, self.max_grant_version) {
+            config.max_grant_version = Some(n as u32);
+        }
     }
 
-    /// Keeps a domain to be to the CPUs that guests may use.
+    /// Keeps a domain to be to the CPUs that guests may use. Those that it likes best are its own affair.
     pub fn confine(&self, config: &mut DomainConfig) {
         let kind = match config.kind.name() {
             "pv" => &self.cpumask_pv,
@@ -326,40 +352,30 @@ impl XlConf {
             if config.cpus.is_empty() {
                 config.cpus.push(CpuList::all());
             }
-            for list in config.cpus.iter_mut().chain(&mut config.cpus_soft) {
+            for list in &mut config.cpus {
                 *list = list.clone().within(allowed);
             }
         }
     }
 
-    /// Takes the CPUs that guests may not use out of affinities; `nodes` has the memory node of each CPU.
-    pub fn mask(
-        &self,
-        dom: DomId,
-        hvm: bool,
-        nodes: &[u32],
-        hard: &mut Option<CpuMap>,
-        soft: &mut Option<CpuMap>,
-    ) -> Result<(), Failure> {
+    /// Takes the CPUs that domains of this kind may not use out of a hard affinity; `nodes` has the memory node of each CPU.
+    pub fn mask(&self, hvm: bool, nodes: &[u32], hard: &mut Option<CpuMap>) -> Result<(), Failure> {
         let kind = if hvm {
             &self.cpumask_hvm
         } else {
             &self.cpumask_pv
         };
-        if dom == DomId::DOM0 {
-            return Ok(());
-        }
+        let Some(hard) = hard else { return Ok(()) };
         for list in [&self.cpumask, kind].into_iter().flatten() {
             let Ok(allowed) = list.resolve(nodes) else {
                 continue;
             };
-            for map in [&mut *hard, &mut *soft].into_iter().flatten() {
-                map.0.iter_mut().zip(&allowed.0).for_each(|(m, a)| *m &= a);
-                if map.iter().next().is_none() {
-                    return fail(format!(
-                        "{FILE} leaves {dom} none of these CPUs (vm.cpumask)"
-                    ));
-                }
+            hard.0.iter_mut().zip(&allowed.0).for_each(|(m, a)| *m &= a);
+            if hard.iter().next().is_none() {
+                let text = format!(
+                    "vcpu hard affinity map is empty: {FILE} leaves none of these CPUs (vm.cpumask)"
+                );
+                return Err(Failure::Message(text));
             }
         }
         Ok(())
@@ -429,7 +445,10 @@ mod tests {
     fn dom0_gives_unless_its_size_is_fixed() {
         let c = XlConf::default();
         assert!(c.balloons("console=com1") && !c.balloons("dom0_mem=512M,max:512M x"));
-        assert!(!c.balloons("a dom0_mem=max:1g") && c.balloons("dom0_mem=-1g"));
+        assert!(!c.balloons("a dom0_mem=max:1g") && !c.balloons("dom0_mem=-1g"));
+        assert!(!c.balloons("dom0_mem=min:1g+50%,max:-2G,") && !c.balloons("dom0_mem=9%"));
+        assert!(c.balloons("dom0_mem=much") && c.balloons("dom0_mem=100%"));
+        assert!(c.balloons("xdom0_mem=1g") && c.balloons("dom0_mem=512M,sure"));
         let (c, _) = parse("xl.conf", "autoballoon=\"on\"\n");
         assert!(c.balloons("dom0_mem=512M"));
     }
@@ -437,25 +456,27 @@ mod tests {
     #[test]
     fn masks_apply_to_guests() {
         let (c, _) = parse("xl.conf", "vm.cpumask=\"0-1\"\nvm.pv.cpumask=\"1-3\"\n");
-        let (mut hard, mut soft) = (Some(CpuMap::full(4)), None);
-        c.mask(DomId(1), false, &[0; 4], &mut hard, &mut soft)
-            .unwrap();
+        let mut hard = Some(CpuMap::full(4));
+        c.mask(false, &[0; 4], &mut hard).unwrap();
         assert_eq!(hard.unwrap().iter().collect::<Vec<_>>(), [1]);
         let mut only_zero = CpuMap::empty(4);
         only_zero.set(0);
-        assert!(
-            c.mask(
-                DomId(1),
-                false,
-                &[0; 4],
-                &mut Some(only_zero.clone()),
-                &mut None
-            )
-            .is_err()
-        );
-        assert!(
-            c.mask(DomId::DOM0, false, &[0; 4], &mut Some(only_zero), &mut None)
-                .is_ok()
-        );
+        assert!(c.mask(false, &[0; 4], &mut Some(only_zero)).is_err());
+        assert!(c.mask(false, &[0; 4], &mut None).is_ok());
+    }
+
+    #[test]
+    fn grant_tables_are_as_the_file_says_where_the_domain_does_not() {
+        let (conf, d) = parse("xl.conf", "max_grant_version=2\n");
+        assert!(d.0.is_empty(), "{:?}", d.0);
+        let config = |more: &str| {
+            let mut d = Diagnostics::default();
+            let text = format!("name='g'\nkernel='/k'\nmemory=64\n{more}\n");
+            let mut c = DomainConfig::from_cfg(&cfg::parse("g", &text, &mut d), &mut d).unwrap();
+            conf.complete(&mut c);
+            c.max_grant_version
+        };
+        assert_eq!(config(""), Some(2));
+        assert_eq!(config("max_grant_version=1"), Some(1));
     }
 }

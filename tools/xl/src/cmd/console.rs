@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use xen_abi::DomId;
 use xenconsoled::client::{DEFAULT_ESCAPE, attach, wait_for_tty};
+use xenstore::Store;
 
 /// How long the console daemon may take to open a domain's terminal.
 const TTY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +45,50 @@ pub fn console(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
         },
     };
     connect(&c, dom, num, escape)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `xl channel-list`: consoles with a name. This release makes none; another xl may have.
+pub fn channel_list(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
+    let c = ctx.connect()?;
+    let host = c.host();
+    println!(
+        "{:<3} {:<2} {:<5} {:<6} {:>8} {:<10} {:<30}",
+        "Idx", "BE", "state", "evt-ch", "ring-ref", "connection", ""
+    );
+    for word in &args.operands {
+        let dom = find(&host, word)?;
+        let ours = format!("/libxl/{}/device/console", dom.0);
+        let read = |path: String| c.xs.read_opt(&path).ok().flatten();
+        let nodes = libxl::nodes::children(&c.xs, &ours).unwrap_or_default();
+        let named = nodes
+            .iter()
+            .filter(|n| read(format!("{ours}/{n}/name")).is_some());
+        for (id, node) in named.enumerate() {
+            // What the guest says about its end is its own affair: anything that is no number is -1.
+            let front = |key: &str| {
+                read(format!(
+                    "/local/domain/{}/device/console/{node}/{key}",
+                    dom.0
+                ))
+            };
+            let number = |key: &str| {
+                front(key)
+                    .and_then(|t| t.trim().parse().ok())
+                    .unwrap_or(-1i64)
+            };
+            let connection = read(format!("{ours}/{node}/connection")).unwrap_or_default();
+            let tty = front("tty").filter(|_| connection == "pty");
+            let tty = tty.map(|t| format!("{t:<30} ")).unwrap_or_default();
+            println!(
+                "{id:<3} {:<2} {:<5} {:<6} {:<8} {connection:<10} {tty}",
+                0,
+                number("state"),
+                number("port"),
+                number("ring-ref")
+            );
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,8 @@
 use crate::ctx::{Connections, Ctx, Failure, fail, find};
 use crate::opts::Parsed;
 use crate::output::scheduler_name;
-use libxl::cfg::{self, Cfg, Diagnostics, ValueKind};
+use libxl::cfg::{self, Cfg, Diagnostics};
+use std::path::Path;
 use std::process::ExitCode;
 use xen_abi::domctl::{SCHEDULER_CREDIT, SCHEDULER_CREDIT2, SCHEDULER_NULL, SCHEDULER_RTDS};
 use xenctrl::{CpuMap, CpuPool};
@@ -85,131 +86,116 @@ pub fn cpupool_list(ctx: &Ctx, args: &Parsed) -> Outcome {
 
 /// What a pool's configuration says.
 struct Wanted {
+    /// Where it says so.
+    source: String,
     name: String,
     sched: u32,
-    cpus: Option<CpuMap>,
+    cpus: Vec<u32>,
 }
 
 fn read_config(c: &Connections, args: &Parsed) -> Result<Wanted, Failure> {
     let mut diags = Diagnostics::default();
     let mut config = Cfg::default();
-    let is_file = |o: &&String| !o.contains('=');
-    let file = args
+    let (settings, files): (Vec<_>, Vec<_>) = args.operands.iter().partition(|o| o.contains('='));
+    let mut files = args
         .value("f")
-        .or(args.operands.iter().find(is_file).map(String::as_str));
+        .into_iter()
+        .chain(files.iter().map(|f| f.as_str()));
+    let file = files.next();
+    if let Some(second) = files.next() {
+        return fail(format!(
+            "one configuration file at a time, not {second} too"
+        ));
+    }
     if let Some(file) = file {
         let bytes = std::fs::read(file).or_else(|e| fail(format!("reading {file}: {e}")))?;
-        println!("Using config file \"{file}\"");
         config = cfg::parse(file, &String::from_utf8_lossy(&bytes), &mut diags);
     }
-    for s in args.operands.iter().filter(|o| o.contains('=')) {
+    for s in settings {
         config.merge(cfg::parse_argument(s, &mut diags), &mut diags);
     }
     if diags.failed() {
         return Err(libxl::Error::Config(diags).into());
     }
     let text = |key: &str| config.get(key).and_then(|s| s.value.as_str());
-    let Some(name) = text("name").filter(|n| !n.is_empty()) else {
+    let base = file.and_then(|f| Path::new(f).file_name()?.to_str());
+    let Some(name) = text("name").filter(|n| !n.is_empty()).or(base) else {
         return Err(Failure::Message("Missing cpupool name!".into()));
     };
-    let host_sched = c.xc.sched_id()?;
+    if lookup(c, name)?.is_some() {
+        return Err(Failure::Message(format!(
+            "Pool name \"{name}\" already exists"
+        )));
+    }
     let sched = match text("sched") {
-        None => host_sched,
+        None => c.xc.sched_id()?,
         Some(word) => match SCHEDULERS.iter().find(|s| scheduler_name(**s) == word) {
             Some(s) => *s,
             None => return Err(Failure::Message("Unknown scheduler".into())),
         },
     };
-    let max = c.xc.physinfo()?.max_cpu_id;
-    let cpus = match config.get("cpus").map(|s| &s.value.kind) {
-        None => match config.get("nodes") {
-            Some(nodes) => Some(cpus_of_nodes(c, &nodes.value)?),
-            None => None,
-        },
-        Some(ValueKind::List(l)) => {
-            let parts: Vec<&str> = l.iter().filter_map(|v| v.as_str()).collect();
-            Some(cpu_set(c, &parts.join(","), max)?)
-        }
-        Some(_) => Some(cpu_set(c, text("cpus").unwrap_or_default(), max)?),
-    };
     Ok(Wanted {
+        source: file.unwrap_or("command line").into(),
         name: name.into(),
         sched,
-        cpus,
+        cpus: wanted_cpus(c, &config)?,
     })
 }
 
-fn cpus_of_nodes(c: &Connections, value: &cfg::Value) -> Result<CpuMap, Failure> {
+/// The CPUs that a new pool is to have, which must be free: those of its nodes, else those it names, else none.
+fn wanted_cpus(c: &Connections, config: &Cfg) -> Result<Vec<u32>, Failure> {
     let max = c.xc.physinfo()?.max_cpu_id;
-    let words: Vec<&str> = match value.as_list() {
-        Some(l) => l.iter().filter_map(|v| v.as_str()).collect(),
-        None => value.as_str().into_iter().collect(),
-    };
-    cpu_set(
-        c,
-        &words
+    let free = c.xc.free_cpus()?;
+    if let Some(nodes) = config.get("nodes").and_then(|s| s.value.as_list()) {
+        let wanted: Vec<u32> = nodes
             .iter()
-            .map(|w| format!("node:{w}"))
-            .collect::<Vec<_>>()
-            .join(","),
-        max,
-    )
+            .filter_map(|v| v.as_str()?.parse().ok())
+            .collect();
+        let places = c.host().cpu_nodes(max)?;
+        let cpus: Vec<u32> = (0..)
+            .zip(&places)
+            .filter(|(cpu, node)| wanted.contains(node) && free.contains(*cpu))
+            .map(|(cpu, _)| cpu)
+            .collect();
+        return match cpus.is_empty() {
+            true => Err(Failure::Message("no free cpu found".into())),
+            false => Ok(cpus),
+        };
+    }
+    let set = match config.get("cpus").map(|s| &s.value) {
+        None => return Ok(Vec::new()),
+        Some(v) => match v.as_list() {
+            Some(l) => l
+                .iter()
+                .filter_map(|v| v.as_str())
+                .collect::<Vec<_>>()
+                .join(","),
+            None => v.as_str().unwrap_or_default().into(),
+        },
+    };
+    let cpus: Vec<u32> = cpu_set(c, &set, max)?.iter().collect();
+    match cpus.iter().find(|cpu| !free.contains(**cpu)) {
+        Some(taken) => Err(Failure::Message(format!(
+            "cpu {taken} illegal or not free (if it is in another pool, xl cpupool-cpu-remove it there first)"
+        ))),
+        None => Ok(cpus),
+    }
 }
 
 /// CPUs by number, range, or `node:N`.
 fn cpu_set(c: &Connections, text: &str, max: u32) -> Result<CpuMap, Failure> {
-    let mut set = CpuMap::empty(max + 1);
     let nodes = c.host().cpu_nodes(max)?;
-    for part in text.split(',') {
-        let node = part
-            .trim()
-            .strip_prefix("node:")
-            .or(part.trim().strip_prefix("nodes:"));
-        if let Some(node) = node {
-            let Ok(node) = node.trim().parse::<u32>() else {
-                return fail(format!("\"{part}\" is not a node, as in node:0"));
-            };
-            (0..)
-                .zip(&nodes)
-                .filter(|(_, n)| **n == node)
-                .for_each(|(i, _)| set.set(i));
-        } else {
-            let list = libxl::CpuList::parse(part).or_else(fail)?;
-            list.resolve(&nodes)
-                .or_else(|e| fail(format!("\"{part}\": {e}")))?
-                .iter()
-                .for_each(|i| set.set(i));
-        }
-    }
-    if set.iter().next().is_none() {
-        return fail(format!("\"{text}\" names no CPU of this host"));
-    }
-    Ok(set)
+    let list = libxl::CpuList::parse(text).or_else(fail)?;
+    list.resolve(&nodes)
+        .or_else(|e| fail(format!("\"{text}\": {e}")))
 }
 
 /// `xl cpupool-create`
 pub fn cpupool_create(ctx: &Ctx, args: &Parsed) -> Outcome {
     let c = ctx.connect()?;
     let wanted = read_config(&c, args)?;
-    if lookup(&c, &wanted.name)?.is_some() {
-        return Err(Failure::Message(format!(
-            "Pool name \"{}\" already exists",
-            wanted.name
-        )));
-    }
-    let free = c.xc.free_cpus()?;
-    let cpus: Vec<u32> = match &wanted.cpus {
-        None => free.iter().take(1).collect(),
-        Some(set) => set.iter().collect(),
-    };
-    if cpus.is_empty() {
-        return fail("no CPU is free; take one from a pool with xl cpupool-cpu-remove");
-    }
-    if let Some(taken) = cpus.iter().find(|cpu| !free.contains(**cpu)) {
-        return fail(format!(
-            "CPU {taken} is in another pool; xl cpupool-cpu-remove it there first"
-        ));
-    }
+    let cpus = &wanted.cpus;
+    println!("Using config file \"{}\"", wanted.source);
     println!("cpupool name:   {}", wanted.name);
     println!("scheduler:      {}", scheduler_name(wanted.sched));
     println!("number of cpus: {}", cpus.len());
@@ -224,7 +210,7 @@ pub fn cpupool_create(ctx: &Ctx, args: &Parsed) -> Outcome {
     });
     if let Err(e) = filled {
         // Better no pool than half a one.
-        let _ = remove(&c, id, &cpus);
+        let _ = remove(&c, id, cpus);
         return Err(e);
     }
     Ok(ExitCode::SUCCESS)
@@ -282,7 +268,7 @@ fn each_cpu(
     let mut all = true;
     for cpu in cpu_set(c, text, max)?.iter() {
         if let Err(e) = op(cpu) {
-            eprintln!("xl: {e}");
+            say!("xl: {e}");
             all = false;
         }
     }
@@ -294,14 +280,13 @@ pub fn cpupool_cpu_add(ctx: &Ctx, args: &Parsed) -> Outcome {
     let c = ctx.connect()?;
     let word = args.operand(0);
     let pool = named(&c, word)?;
-    if each_cpu(&c, args.operand(1), |cpu| {
+    if !each_cpu(&c, args.operand(1), |cpu| {
         c.xc.cpupool_add_cpu(pool.id, cpu)
     })? {
-        return Ok(ExitCode::SUCCESS);
+        // No failure to the xl that this is like.
+        say!("some cpus may not have been added to {word}");
     }
-    Err(Failure::Message(format!(
-        "some cpus may not have been added to {word}"
-    )))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `xl cpupool-cpu-remove`
@@ -309,15 +294,13 @@ pub fn cpupool_cpu_remove(ctx: &Ctx, args: &Parsed) -> Outcome {
     let c = ctx.connect()?;
     let word = args.operand(0);
     let pool = named(&c, word)?;
-    if each_cpu(&c, args.operand(1), |cpu| {
+    if !each_cpu(&c, args.operand(1), |cpu| {
         c.xc.cpupool_remove_cpu(pool.id, cpu)
     })? {
-        return Ok(ExitCode::SUCCESS);
+        say!("Some cpus may have not or only partially been removed from '{word}'.");
+        say!("If a cpu can't be added to another cpupool, add it to '{word}' again and retry.");
     }
-    Err(Failure::Message(format!(
-        "Some cpus may have not or only partially been removed from '{word}'.\n\
-         If a cpu can't be added to another cpupool, add it to '{word}' again and retry."
-    )))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `xl cpupool-migrate`

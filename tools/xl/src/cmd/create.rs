@@ -1,49 +1,62 @@
 //! `create`.
 use super::{console, supervise};
-use crate::ctx::{Connections, Ctx, Failure, fail};
+use crate::ctx::{Connections, Ctx, Failure};
 use crate::opts::Parsed;
 use crate::xlconf;
 use libxl::DomainConfig;
 use libxl::cfg::{self, Cfg, Diagnostics};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use xen_abi::DomId;
 use xenconsoled::client::{DEFAULT_ESCAPE, attach};
 
-/// What a failed creation ends with.
+/// What it ends with where nothing could be made of the configuration: as a script knows it from Debian's xl.
+const BAD_CONFIG: u8 = 1;
+const TWO_FILES: u8 = 2;
+const NO_FILE: u8 = 6;
+/// The same for anything else.
 const FAILED: u8 = 3;
 /// The option that lets a domain use CPUs that xl.conf withholds.
 pub const UNMASKED: &str = "ignore-global-affinity-masks";
 
 /// `xl create`
 pub fn create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
-    match try_create(ctx, args) {
-        Err(Failure::Message(m)) => {
-            eprintln!("{m}");
-            Ok(ExitCode::from(FAILED))
+    try_create(ctx, args).map_err(|e| e.or_exit(FAILED))
+}
+
+/// Shows a configuration that is asked for: what would be made where nothing is to be made.
+pub fn show(config: &DomainConfig, dry: bool) {
+    let text = super::list::pretty(&config.json());
+    match dry {
+        true => println!("{text}"),
+        // No message, which could be stamped.
+        false => {
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
-        other => other,
     }
 }
 
 fn try_create(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
-    let quiet = args.has("q");
     let conf = xlconf::read();
-    let mut config = read_config(args, quiet)?;
+    let mut config = read_config(args)?;
     conf.complete(&mut config);
     if !args.has(UNMASKED) {
         conf.confine(&mut config);
     }
-    if args.has("n") || ctx.dry_run {
-        println!("{}", super::list::pretty(&config.json()));
+    let dry = args.has("n") || ctx.dry_run;
+    if dry || args.has("d") {
+        show(&config, dry);
+    }
+    if dry {
         return Ok(ExitCode::SUCCESS);
     }
     if args.has("V") || args.has("A") {
-        eprintln!("xl: a PV guest without a framebuffer has no VNC display; -V and -A are ignored");
+        say!("xl: a PV guest without a framebuffer has no VNC display; -V and -A are ignored");
     }
-    let c = conf.creating(ctx.connect()?);
+    let c = conf.creating(ctx.connect().map_err(|e| e.or_exit(BAD_CONFIG))?);
     let watch = |tty: &Path| {
         // Leaving it leaves the boot loader running; what follows is the guest's own console.
         let _ = attach(tty, DEFAULT_ESCAPE);
@@ -89,21 +102,21 @@ fn start(c: &Connections, dom: DomId, config: &DomainConfig, args: &Parsed) -> R
 
 /// Shows findings.
 pub fn report(diags: &Diagnostics) {
-    diags.0.iter().for_each(|d| eprintln!("{d}"));
+    diags.0.iter().for_each(|d| say!("{d}"));
 }
 
 /// Reads the file and the `key=value` arguments, shows all findings, and gives the result if it can be used.
-fn read_config(args: &Parsed, quiet: bool) -> Result<DomainConfig, Failure> {
+fn read_config(args: &Parsed) -> Result<DomainConfig, Failure> {
     let mut diags = Diagnostics::default();
-    let config = read_settings(args.value("f"), &args.operands, quiet, &mut diags)?;
+    let config = read_settings(args.value("f"), &args.operands, args.has("q"), &mut diags)?;
     let result = DomainConfig::from_cfg(&config, &mut diags);
-    if result.is_ok() && !quiet {
+    if result.is_ok() {
         report(&diags);
     }
-    Ok(result?)
+    result.map_err(|e| Failure::from(e).or_exit(BAD_CONFIG))
 }
 
-/// Reads the file, given as option or among the operands, and the operands that are settings.
+/// Reads the file, given as option or among the operands, and the operands that are settings. `quiet`: without saying so.
 pub fn read_settings(
     file: Option<&str>,
     operands: &[String],
@@ -118,23 +131,25 @@ pub fn read_settings(
         .chain(files.iter().map(|f| f.as_str()))
         .collect();
     if files.len() > 1 {
-        return fail(format!(
-            "one configuration file at a time, not {}",
-            files.join(" and ")
+        return Err(Failure::Exit(
+            TWO_FILES,
+            format!(
+                "xl: one configuration file at a time, not {}",
+                files.join(" and ")
+            ),
         ));
     }
-    let mut config = Cfg::default();
-    if let Some(file) = files.pop() {
-        if !quiet {
-            eprintln!("Parsing config from {file}");
-        }
-        let bytes = std::fs::read(file).or_else(|e| fail(format!("reading {file}: {e}")))?;
-        config = cfg::parse(file, &String::from_utf8_lossy(&bytes), diags);
-    } else if settings.is_empty() {
-        return fail(
-            "no configuration: name a file, or give key=value settings (see xl help create)",
-        );
+    let Some(file) = files.pop() else {
+        let text =
+            "xl: no configuration file (with /dev/null, key=value settings are all there is)";
+        return Err(Failure::Exit(NO_FILE, text.into()));
+    };
+    let bytes = std::fs::read(file)
+        .map_err(|e| Failure::Exit(FAILED, format!("xl: reading {file}: {e}")))?;
+    if !quiet {
+        say!("Parsing config from {file}");
     }
+    let mut config = cfg::parse(file, &String::from_utf8_lossy(&bytes), diags);
     for s in settings {
         config.merge(cfg::parse_argument(s, diags), diags);
     }

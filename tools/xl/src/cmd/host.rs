@@ -34,6 +34,8 @@ pub fn info(ctx: &Ctx, args: &Parsed) -> Outcome {
             "{machine}{}{xen}",
             output::topology(&places, &xc.numa_nodes()?)
         );
+    } else if let Some(name) = args.operands.first() {
+        print!("{}", output::info_values(&text, name));
     } else {
         print!("{text}");
     }
@@ -67,10 +69,11 @@ pub fn set_parameters(ctx: &Ctx, args: &Parsed) -> Outcome {
 pub fn help(ctx: &Ctx, args: &Parsed) -> Outcome {
     match args.operands.first() {
         None => print!("{}", table::overview(ctx.program)),
-        Some(verb) => print!(
-            "{}",
-            table::command_help(ctx.program, table::find(verb).map_err(Failure::Message)?)
-        ),
+        Some(verb) => match table::find(verb) {
+            Ok(command) => print!("{}", table::command_help(ctx.program, command)),
+            // Saying so is what was asked for, so it is no failure.
+            Err(why) => println!("{why}"),
+        },
     }
     Ok(ExitCode::SUCCESS)
 }

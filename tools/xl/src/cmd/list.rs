@@ -63,6 +63,10 @@ pub fn list(ctx: &Ctx, args: &Parsed) -> Outcome {
         print!(" NODE Affinity");
     }
     println!();
+    let nodes = match args.has("n") {
+        true => c.xc.physinfo()?.nr_nodes,
+        false => 0,
+    };
     for d in &domains {
         print!("{}", output::list_line(&name_of(&host, d.domid)?, d));
         if verbose {
@@ -79,7 +83,8 @@ pub fn list(ctx: &Ctx, args: &Parsed) -> Outcome {
             print!("{:>16}", super::cpupool::pool_name(&c.xs, d.cpupool));
         }
         if args.has("n") {
-            print!(" all");
+            let affinity = c.xc.node_affinity(d.domid, nodes)?;
+            print!(" {}", libxl::format_cpus(&affinity, nodes));
         }
         println!();
     }
@@ -90,6 +95,9 @@ pub fn list(ctx: &Ctx, args: &Parsed) -> Outcome {
 pub fn claims(ctx: &Ctx, _: &Parsed) -> Outcome {
     let c = ctx.connect()?;
     let host = c.host();
+    if !crate::xlconf::read().claim_mode {
+        say!("claim_mode not enabled (see man xl.conf).");
+    }
     println!("{}  Claimed", output::LIST_HEADER);
     for d in c.xc.domains()? {
         let line = output::list_line(&name_of(&host, d.domid)?, &d);

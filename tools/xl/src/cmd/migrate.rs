@@ -4,6 +4,7 @@
 //! is the sender's, whatever happens to the line; from then on it is the receiver's.
 use super::save::{config_of, go_on, make, read_head, run, write_domain};
 use crate::ctx::{Connections, Ctx, Failure, fail, find};
+use crate::message;
 use crate::opts::Parsed;
 use crate::xlconf;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -33,7 +34,7 @@ pub fn migrate(ctx: &Ctx, args: &Parsed) -> Outcome {
     let dom = find(&host, args.operand(0))?;
     host.check_saveable(dom)?;
     let config = config_of(&c, dom, args.value("C").map(String::from).as_ref())?;
-    let command = far_command(args);
+    let command = far_command(ctx, args);
     let mut line = Line::open(&command)?;
     let sent = send(&c, dom, &config, &mut line);
     let status = line.close();
@@ -49,16 +50,25 @@ pub fn migrate(ctx: &Ctx, args: &Parsed) -> Outcome {
 }
 
 /// What is run to reach the other host.
-fn far_command(args: &Parsed) -> String {
+fn far_command(ctx: &Ctx, args: &Parsed) -> String {
     let host = args.operand(1);
-    let flags: String = [("e", " -e"), ("debug", " -d"), ("p", " -p")]
-        .iter()
-        .filter(|(flag, _)| args.has(flag))
-        .map(|(_, word)| *word)
-        .collect();
+    let chosen = |words: &[(bool, &'static str)]| -> String {
+        words.iter().filter(|w| w.0).map(|w| w.1).collect()
+    };
+    // Messages of the far end are shown like ours.
+    let mut global = chosen(&[(message::is_one_line(), " -t"), (message::stamped(), " -T")]);
+    if ctx.verbose > 0 {
+        global += &format!(" -{}", "v".repeat(ctx.verbose as usize));
+    }
+    let flags = chosen(&[
+        // Nobody is at the far end for whom it could stay in the foreground.
+        (args.has("e") || args.has("F"), " -e"),
+        (args.has("debug"), " -d"),
+        (args.has("p"), " -p"),
+    ]);
     match args.value("s").unwrap_or("ssh") {
         "" => host.to_string(),
-        ssh => format!("exec {ssh} {host} xl migrate-receive{flags}"),
+        ssh => format!("exec {ssh} {host} xl{global} migrate-receive{flags}"),
     }
 }
 
@@ -136,31 +146,31 @@ fn send(
 ) -> Result<(), Failure> {
     line.hear(BANNER, "that it is ready")?;
     if let Err(e) = transfer(c, dom, config, line) {
-        eprintln!("Migration failed, resuming at sender.");
+        say!("Migration failed, resuming at sender.");
         go_on(c, dom);
         return Err(e);
     }
-    eprintln!("migration sender: Target has acknowledged transfer.");
+    say!("migration sender: Target has acknowledged transfer.");
     let host = c.host();
     let away = format!("{}--migratedaway", config.name);
     if let Err(e) = host.rename(dom, &away) {
-        eprintln!("Migration failed, resuming at sender.");
+        say!("Migration failed, resuming at sender.");
         go_on(c, dom);
         return Err(e.into());
     }
-    eprintln!("migration sender: Giving target permission to start.");
+    say!("migration sender: Giving target permission to start.");
     match hand_over(line) {
         Ok(0) => {
-            eprintln!("migration sender: Target reports successful startup.");
+            say!("migration sender: Target reports successful startup.");
             host.destroy(dom)?;
-            eprintln!("Migration successful.");
+            say!("Migration successful.");
             Ok(())
         }
         Ok(code) => {
-            eprintln!("migration sender: Target reports startup failure (status code {code}).");
+            say!("migration sender: Target reports startup failure (status code {code}).");
             line.hear(GO, "that the domain is ours again")
                 .map_err(undefined)?;
-            eprintln!("migration sender: Trying to resume at our end.");
+            say!("migration sender: Trying to resume at our end.");
             host.rename(dom, &config.name)?;
             go_on(c, dom);
             fail("the domain could not be started at the target, and goes on here")
@@ -204,7 +214,11 @@ fn undefined(e: Failure) -> Failure {
 
 /// `xl migrate-receive`
 pub fn migrate_receive(ctx: &Ctx, args: &Parsed) -> Outcome {
-    eprintln!("migration target: Ready to receive domain.");
+    let replicated = ["r", "colo", "coloft-script", "userspace-colo-proxy"];
+    if replicated.iter().any(|flag| args.has(flag)) {
+        return fail("this release has neither Remus nor COLO; use plain xl migrate");
+    }
+    say!("migration target: Ready to receive domain.");
     let (mut to, mut from) = (std::io::stdout(), std::io::stdin());
     let mut tell = |message: &[u8]| -> Result<(), Failure> {
         to.write_all(message)
@@ -216,30 +230,37 @@ pub fn migrate_receive(ctx: &Ctx, args: &Parsed) -> Outcome {
     let mut input = BufReader::with_capacity(BUFFER, &mut from);
     let config = read_head(&mut input, "incoming migration stream", None)?;
     let incoming = config.renamed(&format!("{}--incoming", config.name));
+    if args.has("d") {
+        super::create::show(&incoming, false);
+    }
     let c = xlconf::read().creating(ctx.connect()?);
     let dom = make(&c, &incoming, true, &mut input)?;
-    eprintln!("migration target: Transfer complete, requesting permission to start domain.");
+    say!("migration target: Transfer complete, requesting permission to start domain.");
     if let Err(e) = tell(READY).and_then(|()| hear(&mut input, GO, "that it may start")) {
         // It is the sender's still.
         let _ = c.host().destroy(dom);
         return Err(e);
     }
-    eprintln!("migration target: Got permission, starting domain.");
+    say!("migration target: Got permission, starting domain.");
+    let foreground = args.has("F") && !args.has("e");
     let started = c
         .host()
         .rename(dom, &config.name)
         .map_err(Failure::from)
         .and_then(|()| Ok(c.host().keep_config(dom, &config)?))
-        .and_then(|()| run(&c, dom, &config, args.has("e"), args.has("p")));
+        .and_then(|()| run(&c, dom, &config, foreground || args.has("e"), args.has("p")));
     tell(REPORT)?;
     match started {
         Ok(()) => {
-            eprintln!("migration target: Domain started successsfully.");
+            say!("migration target: Domain started successsfully.");
             tell(&[0])?;
-            Ok(ExitCode::SUCCESS)
+            match foreground {
+                true => super::supervise::watch(dom, config, true),
+                false => Ok(ExitCode::SUCCESS),
+            }
         }
         Err(e) => {
-            eprintln!("migration target: Domain failed to start, destroying it here.");
+            say!("migration target: Domain failed to start, destroying it here.");
             let _ = c.host().destroy(dom);
             tell(&[1])?;
             tell(GO)?;

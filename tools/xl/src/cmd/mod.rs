@@ -24,7 +24,7 @@ mod vcpu;
 pub use absent::{no_display, no_passthrough, not_here};
 pub use block::{block_attach, block_detach, block_list, cd_eject, cd_insert};
 pub use config::config_update;
-pub use console::console;
+pub use console::{channel_list, console};
 pub use cpupool::{
     cpupool_cpu_add, cpupool_cpu_remove, cpupool_create, cpupool_destroy, cpupool_list,
     cpupool_migrate, cpupool_numa_split, cpupool_rename,

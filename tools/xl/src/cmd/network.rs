@@ -52,7 +52,7 @@ pub fn network_list(ctx: &Ctx, args: &Parsed) -> Outcome {
                 }
             }
             Err(Failure::Message(m)) => {
-                eprintln!("{m}");
+                say!("{m}");
                 status = ExitCode::FAILURE;
             }
             Err(e) => return Err(e),

@@ -2,6 +2,7 @@
 use super::create::{locked, read_settings};
 use super::supervise;
 use crate::ctx::{Connections, Ctx, Failure, fail, find};
+use crate::message::Progress;
 use crate::opts::Parsed;
 use crate::{savefile, xlconf};
 use libxl::DomainConfig;
@@ -30,7 +31,7 @@ pub fn save(ctx: &Ctx, args: &Parsed) -> Outcome {
     let config = config_of(&c, dom, args.operands.get(2))?;
     let saved = write_file(&c, dom, &config, Path::new(args.operand(1)));
     if let Err(e) = saved {
-        eprintln!("Failed to save domain, resuming domain");
+        say!("Failed to save domain, resuming domain");
         go_on(&c, dom);
         return Err(e);
     }
@@ -51,7 +52,7 @@ pub fn go_on(c: &Connections, dom: DomId) {
         c.xc.domain_info(dom)
             .is_ok_and(|i| i.is_some_and(|i| i.state.shutdown == Some(Suspend)));
     if suspended && let Err(e) = c.host().resume(dom) {
-        eprintln!("xl: {e}");
+        say!("xl: {e}");
     }
 }
 
@@ -66,7 +67,8 @@ pub fn config_of(
         return Ok(host.config_now(dom)?);
     };
     let mut diags = Diagnostics::default();
-    let mut cfg = read_settings(Some(file), &[], true, &mut diags)?;
+    let mut cfg =
+        read_settings(Some(file), &[], true, &mut diags).map_err(Failure::without_status)?;
     let uuid = libxl::Uuid(host.info(dom)?.handle);
     let same = libxl::cfg::parse_argument(&format!("uuid = \"{uuid}\""), &mut diags);
     cfg.merge(same, &mut diags);
@@ -112,8 +114,17 @@ pub fn write_domain(
 ) -> Result<(), Failure> {
     let info = savefile::write(out, &config.json(), config)
         .map_err(|e| Failure::Message(format!("xl: writing {to}: {e}")))?;
-    eprintln!("Saving to {to} new xl format (info {info})");
-    c.host().save(dom, live, out)?;
+    say!("Saving to {to} new xl format (info {info})");
+    let host = c.host();
+    if live {
+        // How often it sends a page nobody knows beforehand; and the line is the other host's to write on.
+        host.save(dom, live, out)?;
+        return Ok(());
+    }
+    let total = host.info(dom)?.tot_pages << 12;
+    let mut progress = Progress::new(out, "Saving", total);
+    host.save(dom, live, &mut progress)?;
+    progress.finish();
     Ok(())
 }
 
@@ -125,18 +136,25 @@ pub fn restore(ctx: &Ctx, args: &Parsed) -> Outcome {
         _ => return fail("restore takes a file, and at most a configuration file before it"),
     };
     if args.has("V") || args.has("A") {
-        eprintln!("xl: a PV guest without a framebuffer has no VNC display; -V and -A are ignored");
+        say!("xl: a PV guest without a framebuffer has no VNC display; -V and -A are ignored");
     }
     let opened =
         File::open(file).map_err(|e| Failure::Message(format!("xl: opening {file}: {e}")))?;
     let mut input = BufReader::with_capacity(BUFFER, opened);
     let c = xlconf::read().creating(ctx.connect()?);
     let config = read_head(&mut input, file, config)?;
+    if args.has("d") {
+        super::create::show(&config, false);
+    }
     let dom = make(&c, &config, false, &mut input)?;
     ctx.verbose(format_args!("restored \"{}\" as {dom}", config.name));
-    run(&c, dom, &config, args.has("e"), args.has("p"))?;
+    let foreground = args.has("F") && !args.has("e");
+    run(&c, dom, &config, foreground || args.has("e"), args.has("p"))?;
     if args.has("c") {
         super::console::connect(&c, dom, 0, xenconsoled::client::DEFAULT_ESCAPE)?;
+    }
+    if foreground {
+        return supervise::watch(dom, config, true);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -148,7 +166,7 @@ pub fn read_head(
     config: Option<&str>,
 ) -> Result<DomainConfig, Failure> {
     let head = savefile::read(input).or_else(|e| fail(format!("{from}: {e}")))?;
-    eprintln!(
+    say!(
         "Loading new save file {from} (new xl fmt info {})",
         head.info
     );
@@ -161,9 +179,9 @@ pub fn read_head(
         }
     };
     if head.json.is_some() {
-        eprintln!(" Savefile contains xl domain config in JSON format");
+        say!(" Savefile contains xl domain config in JSON format");
     }
-    eprintln!("Parsing config from {}", config.unwrap_or("<saved>"));
+    say!("Parsing config from {}", config.unwrap_or("<saved>"));
     let given = given.as_ref().map(|(path, text)| (*path, text.as_str()));
     let mut config = head.config(given)?;
     let conf = xlconf::read();

@@ -4,15 +4,28 @@ use super::list::name_of;
 use crate::ctx::{Connections, Ctx, Failure, fail, find};
 use crate::opts::Parsed;
 use crate::output::{sched_header, sched_line, scheduler_name};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
+use std::str::FromStr;
 use xen_abi::DomId;
 use xen_abi::domctl::{SCHEDULER_CREDIT, SCHEDULER_CREDIT2};
+use xen_abi::sysctl::{
+    CSCHED_MGR_DLY_MAX_US, CSCHED_TSLICE_MAX, CSCHED_TSLICE_MIN, CreditSchedule,
+    SCHED_RATELIMIT_MAX, SCHED_RATELIMIT_MIN,
+};
 use xenctrl::{CpuPool, SchedParams};
 
 type Outcome = Result<ExitCode, Failure>;
 
-/// What the rate limit may be, in microseconds.
-const RATELIMIT: std::ops::RangeInclusive<u32> = 100..=500_000;
+/// What the rate limit may be, in microseconds, if there is to be one.
+const RATELIMIT: RangeInclusive<u32> = SCHED_RATELIMIT_MIN..=SCHED_RATELIMIT_MAX;
+/// What the credit scheduler's time slice may be, in milliseconds.
+const TSLICE: RangeInclusive<u32> = CSCHED_TSLICE_MIN..=CSCHED_TSLICE_MAX;
+/// How long it may leave a vcpu where it ran last, in microseconds.
+const MIGRATION_DELAY: RangeInclusive<u32> = 0..=CSCHED_MGR_DLY_MAX_US;
+/// Options that set these; the second and third are the credit scheduler's alone.
+const PARAMETERS: [&str; 3] = ["r", "t", "m"];
 /// Cap per vcpu, in percent.
 const CAP_PER_VCPU: u32 = 100;
 
@@ -34,11 +47,14 @@ pub fn sched_credit(ctx: &Ctx, args: &Parsed) -> Outcome {
     let name = scheduler_name(other.sched);
     let what = format!("this host's scheduler is {name}, not credit; use \"xl sched-{name}\"");
     // Listing what there is none of is no failure.
-    if args.has("d") || args.has("s") {
+    if args.has("d") || PARAMETERS.iter().any(|o| args.has(o)) {
         return fail(what);
     }
-    eprintln!("xl: {what}");
-    Ok(ExitCode::SUCCESS)
+    say!("xl: {what}");
+    match args.has("s") {
+        true => scheduler(&c, args, SCHEDULER_CREDIT),
+        false => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn share(ctx: &Ctx, args: &Parsed, sched: u32) -> Outcome {
@@ -48,7 +64,10 @@ fn share(ctx: &Ctx, args: &Parsed, sched: u32) -> Outcome {
         return fail("a CPU pool (-p) cannot be combined with a domain, a weight or a cap");
     }
     if args.has("s") {
-        return scheduler(&c, args);
+        return scheduler(&c, args, sched);
+    }
+    if PARAMETERS.iter().any(|o| args.has(o)) {
+        return fail("the scheduler's own parameters (-r, -t, -m) are set with -s");
     }
     match args.value("d") {
         None if changes => Err(Failure::Message("Must specify a domain.".into())),
@@ -66,32 +85,61 @@ fn share(ctx: &Ctx, args: &Parsed, sched: u32) -> Outcome {
 }
 
 /// The parameters of a pool's scheduler.
-fn scheduler(c: &Connections, args: &Parsed) -> Outcome {
+fn scheduler(c: &Connections, args: &Parsed, sched: u32) -> Outcome {
     let pool = match args.value("p") {
         Some(word) => named(c, word)?.id,
         None => 0,
     };
-    match args.value("r") {
-        None => println!("{}", pool_line(c, pool)),
-        Some(text) => match text.parse().ok().filter(|r| RATELIMIT.contains(r)) {
-            Some(r) => c.xc.set_credit2_ratelimit(pool, r)?,
-            None => {
-                let (low, high) = (RATELIMIT.start(), RATELIMIT.end());
-                return fail(format!(
-                    "\"{text}\" is not a rate limit of {low} to {high} microseconds"
-                ));
-            }
-        },
+    if !PARAMETERS.iter().any(|o| args.has(o)) {
+        println!("{}", pool_line(c, pool, sched));
+        return Ok(ExitCode::SUCCESS);
     }
+    if sched == SCHEDULER_CREDIT2 {
+        c.xc.set_credit2_ratelimit(pool, ratelimit(args, 0)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let old = c.xc.credit_schedule(pool)?;
+    let wanted = CreditSchedule {
+        tslice_ms: number(args.value("t"), old.tslice_ms, TSLICE, "time slice")?,
+        ratelimit_us: ratelimit(args, old.ratelimit_us)?,
+        vcpu_migr_delay_us: number(
+            args.value("m"),
+            old.vcpu_migr_delay_us,
+            MIGRATION_DELAY,
+            "migration delay",
+        )?,
+    };
+    if wanted.ratelimit_us > wanted.tslice_ms * 1000 {
+        return fail("the rate limit cannot be longer than the time slice");
+    }
+    c.xc.set_credit_schedule(pool, wanted)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn pool_line(c: &Connections, pool: u32) -> String {
-    let name = pool_name(&c.xs, pool);
-    match c.xc.credit2_ratelimit(pool) {
-        Ok(us) => format!("Cpupool {name}: ratelimit={us}us"),
-        Err(_) => format!("Cpupool {name}: [sched params unavailable]"),
+fn ratelimit(args: &Parsed, old: u32) -> Result<u32, Failure> {
+    match args.value("r") {
+        // None at all.
+        Some("0") => Ok(0),
+        text => number(text, old, RATELIMIT, "rate limit in microseconds"),
     }
+}
+
+fn pool_line(c: &Connections, pool: u32, sched: u32) -> String {
+    let name = pool_name(&c.xs, pool);
+    let parameters = match sched {
+        SCHEDULER_CREDIT => c.xc.credit_schedule(pool).map(|p| {
+            format!(
+                "tslice={}ms ratelimit={}us migration-delay={}us",
+                p.tslice_ms, p.ratelimit_us, p.vcpu_migr_delay_us
+            )
+        }),
+        _ => {
+            c.xc.credit2_ratelimit(pool)
+                .map(|us| format!("ratelimit={us}us"))
+        }
+    };
+    let parameters = parameters.unwrap_or_else(|_| "[sched params unavailable]".into());
+    format!("Cpupool {name}: {parameters}")
 }
 
 fn list(c: &Connections, args: &Parsed, sched: u32) -> Outcome {
@@ -101,7 +149,7 @@ fn list(c: &Connections, args: &Parsed, sched: u32) -> Outcome {
     };
     let domains = c.xc.domains()?;
     for pool in pools.iter().filter(|p| p.sched == sched) {
-        println!("{}\n{}", pool_line(c, pool.id), sched_header());
+        println!("{}\n{}", pool_line(c, pool.id, sched), sched_header());
         for d in domains.iter().filter(|d| d.cpupool == pool.id) {
             line(c, d.domid, sched)?;
         }
@@ -130,12 +178,12 @@ fn set(c: &Connections, dom: DomId, args: &Parsed, sched: u32) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn number(
+fn number<T: Copy + Display + FromStr + PartialOrd>(
     text: Option<&str>,
-    old: u16,
-    range: std::ops::RangeInclusive<u16>,
+    old: T,
+    range: RangeInclusive<T>,
     what: &str,
-) -> Result<u16, Failure> {
+) -> Result<T, Failure> {
     let Some(text) = text else { return Ok(old) };
     match text.parse().ok().filter(|n| range.contains(n)) {
         Some(n) => Ok(n),

@@ -26,7 +26,7 @@ fn control(ctx: &Ctx, args: &Parsed, word: &str, saying: &str) -> Outcome {
     let host = c.host();
     let domains: Vec<DomId> = if args.has("a") {
         if !args.operands.is_empty() {
-            eprintln!("xl: -a means all guests, not only those named");
+            say!("xl: -a means all guests, not only those named");
         }
         c.xc.domains()?
             .iter()
@@ -47,18 +47,21 @@ fn control(ctx: &Ctx, args: &Parsed, word: &str, saying: &str) -> Outcome {
         if *dom == DomId::DOM0 {
             return fail("dom0 is shut down with its own tools");
         }
-        eprintln!("{saying} domain {}", dom.0);
+        say!("{saying} domain {}", dom.0);
         host.control(*dom, word)?;
     }
-    if args.has("w") {
-        wait(&c, domains)?;
+    match args.count("w") {
+        0 => {}
+        n => wait(&c, domains, n > 1)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn wait(c: &Connections, mut left: Vec<DomId>) -> Result<(), Failure> {
+/// Waits until all are shut down, or (`gone`) until they are destroyed.
+fn wait(c: &Connections, mut left: Vec<DomId>, gone: bool) -> Result<(), Failure> {
     let host = c.host();
-    eprintln!("Waiting for {} domains", left.len());
+    say!("Waiting for {} domains", left.len());
+    let mut told = Vec::new();
     // Without the watch it is only slower.
     let _ = c.xs.watch("@releaseDomain", "shutdown");
     loop {
@@ -66,12 +69,20 @@ fn wait(c: &Connections, mut left: Vec<DomId>) -> Result<(), Failure> {
         for dom in left {
             match host.ended(dom)? {
                 None => waiting.push(dom),
-                Some(None) => eprintln!("Domain {} has been destroyed", dom.0),
-                Some(Some(r)) => eprintln!(
-                    "Domain {} has been shut down, reason code {}",
-                    dom.0,
-                    reason_code(r)
-                ),
+                Some(None) => say!("Domain {} has been destroyed", dom.0),
+                Some(Some(r)) => {
+                    if !told.contains(&dom) {
+                        told.push(dom);
+                        let reason = reason_code(r);
+                        say!("Domain {} has been shut down, reason code {reason}", dom.0);
+                        if gone {
+                            say!("Domain {} continue waiting for death", dom.0);
+                        }
+                    }
+                    if gone {
+                        waiting.push(dom);
+                    }
+                }
             }
         }
         if waiting.is_empty() {

@@ -1,9 +1,9 @@
 //! `sysrq`, `trigger` and `button-press`: keys and buttons of a domain.
-use crate::ctx::{Ctx, Failure, fail, find};
+use crate::ctx::{Connections, Ctx, Failure, fail, find};
 use crate::opts::Parsed;
 use std::process::ExitCode;
-use xen_abi::VcpuId;
 use xen_abi::domctl as dc;
+use xen_abi::{DomId, VcpuId};
 use xenstore::Store;
 
 type Outcome = Result<ExitCode, Failure>;
@@ -51,25 +51,39 @@ fn send(ctx: &Ctx, args: &Parsed, name: &str) -> Outcome {
             ));
         }
     };
-    let vcpu = match args.operands.get(2) {
-        None => 0,
-        Some(v) => match v.parse() {
-            Ok(v) => v,
-            Err(_) => return fail(format!("\"{v}\" is not a vcpu's number")),
-        },
-    };
-    if !host.info(dom)?.state.hvm && number != Some(dc::SENDTRIGGER_NMI) {
-        return fail(format!(
-            "{dom} is a PV guest and has no {name} button; use xl shutdown, xl reboot or xl destroy"
+    let vcpu = args.operands.get(2).map_or(Ok(0), |v| v.parse());
+    let vcpu = vcpu.unwrap_or_else(|_| {
+        say!("Invalid vcpuid, using default vcpuid=0.");
+        0
+    });
+    // From here on the status is success, as scripts have it from Debian's xl, whatever becomes of the trigger.
+    if let Err(why) = press(&c, dom, name, number, VcpuId(vcpu)) {
+        say!("{why}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends the trigger of this name; says why it cannot.
+fn press(
+    c: &Connections,
+    dom: DomId,
+    name: &str,
+    number: Option<u32>,
+    vcpu: VcpuId,
+) -> Result<(), String> {
+    let info = c.host().info(dom).map_err(|e| format!("xl: {e}"))?;
+    if !info.state.hvm && number != Some(dc::SENDTRIGGER_NMI) {
+        return Err(format!(
+            "xl: {dom} is a PV guest and has no {name} button; use xl shutdown, xl reboot or xl destroy"
         ));
     }
     let Some(number) = number else {
-        return fail(format!(
-            "{dom} does not sleep: this release's guests have no S3"
+        return Err(format!(
+            "xl: {dom} does not sleep: this release's guests have no S3"
         ));
     };
-    c.xc.send_trigger(dom, number, VcpuId(vcpu))?;
-    Ok(ExitCode::SUCCESS)
+    let sent = c.xc.send_trigger(dom, number, vcpu);
+    sent.map_err(|e| format!("xl: {e}"))
 }
 
 /// `xl trigger`
@@ -79,7 +93,7 @@ pub fn trigger(ctx: &Ctx, args: &Parsed) -> Outcome {
 
 /// `xl button-press`
 pub fn button_press(ctx: &Ctx, args: &Parsed) -> Outcome {
-    eprintln!("WARNING: \"button-press\" is deprecated. Please use \"trigger\"");
+    say!("WARNING: \"button-press\" is deprecated. Please use \"trigger\"");
     match args.operand(1) {
         name @ ("power" | "sleep") => send(ctx, args, name),
         other => Err(Failure::Message(format!(

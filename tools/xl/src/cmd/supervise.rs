@@ -7,6 +7,7 @@ use crate::opts::Parsed;
 use crate::xlconf;
 use libxl::{DomainConfig, Outcome};
 use std::fs::File;
+use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use xen_abi::DomId;
@@ -28,9 +29,7 @@ pub fn spawn(dom: DomId, name: &str, masked: bool) -> Result<(), Failure> {
     let (out, err) = match log.and_then(|l| Ok((l.try_clone()?, l))) {
         Ok((o, e)) => (Stdio::from(o), Stdio::from(e)),
         Err(e) => {
-            eprintln!(
-                "xl: {path} cannot be written ({e}); what happens to \"{name}\" is not logged"
-            );
+            say!("xl: {path} cannot be written ({e}); what happens to \"{name}\" is not logged");
             (Stdio::null(), Stdio::null())
         }
     };
@@ -69,7 +68,8 @@ fn log(message: impl std::fmt::Display) {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    println!("{now}: {message}");
+    // Standard output may be a line to another host; and whoever listened may have gone.
+    let _ = writeln!(std::io::stderr(), "{now}: {message}");
 }
 
 /// Watches over a domain and those that follow it, until there is nothing left to watch.

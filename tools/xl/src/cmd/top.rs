@@ -3,7 +3,8 @@ use super::list::name_of;
 use crate::ctx::{Connections, Ctx, Failure, fail};
 use crate::opts::Parsed;
 use crate::top::{
-    Column, Details, HEADER, Net, Row, Sample, details, line, next_column, rows, sort, title,
+    Column, Details, HEADER, Net, Row, Sample, details, heading, line, next_column, rows, sort,
+    title,
 };
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::style::{Attribute, Print, SetAttribute};
@@ -19,6 +20,9 @@ type Outcome = Result<ExitCode, Failure>;
 
 /// Seconds between two looks.
 const DELAY: f64 = 3.0;
+
+/// Characters that a delay may have.
+const MAX_TYPED: usize = 16;
 
 /// A look at the host.
 struct Look {
@@ -122,14 +126,26 @@ struct View {
     full: bool,
     repeat: bool,
     show: Details,
+    /// Domains before the first that is shown.
+    first: usize,
+    /// What is typed for the delay, while it is typed.
+    typed: Option<String>,
+}
+
+/// What is shown, as lines.
+struct Table {
+    /// Of the host.
+    summary: Vec<String>,
+    /// Of the domains, with headers.
+    rows: Vec<String>,
 }
 
 fn table(
     c: &Connections,
     before: &Look,
     now: Look,
-    view: &View,
-) -> Result<(Vec<String>, Look), Failure> {
+    view: &mut View,
+) -> Result<(Table, Look), Failure> {
     let phys = c.xc.physinfo()?;
     let total = phys.total_pages * 4;
     let seconds = now.at.duration_since(before.at).as_secs_f64();
@@ -141,7 +157,9 @@ fn table(
             .filter(|s| s.state.contains(letter))
             .count()
     };
-    let mut lines = vec![
+    let clock = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
+    let summary = vec![
+        heading(&clock, &c.xc.version()?),
         format!(
             "{} domains: {} running, {} blocked, {} paused, {} crashed, {} dying, {} shutdown",
             all.len(),
@@ -159,26 +177,30 @@ fn table(
             phys.nr_cpus,
             phys.cpu_khz / 1000
         ),
-        HEADER.to_string(),
     ];
-    for (i, r) in all.iter().enumerate() {
-        if view.repeat && i > 0 {
+    view.first = view.first.min(all.len().saturating_sub(1));
+    let mut lines = Vec::new();
+    for (i, r) in all.iter().skip(view.first).enumerate() {
+        if view.repeat || i == 0 {
             lines.push(HEADER.to_string());
         }
         lines.push(line(r, total, view.full));
         lines.extend(details(&r.now, view.show));
     }
-    Ok((lines, now))
+    let rows = lines;
+    Ok((Table { summary, rows }, now))
+}
+
+/// A positive number, of seconds or rounds.
+fn seconds(text: &str) -> Option<f64> {
+    let number = text.trim().parse::<f64>().ok();
+    number.filter(|n| *n > 0.0 && *n <= 86_400.0)
 }
 
 fn positive(args: &Parsed, name: &str) -> Result<Option<f64>, Failure> {
     match args.value(name) {
         None => Ok(None),
-        Some(text) => match text
-            .parse::<f64>()
-            .ok()
-            .filter(|n| *n > 0.0 && *n <= 86_400.0)
-        {
+        Some(text) => match seconds(text) {
             Some(n) => Ok(Some(n)),
             None => fail(format!("\"{text}\" is not a positive number")),
         },
@@ -187,10 +209,13 @@ fn positive(args: &Parsed, name: &str) -> Result<Option<f64>, Failure> {
 
 /// `xl top`
 pub fn top(ctx: &Ctx, args: &Parsed) -> Outcome {
+    if args.has("V") {
+        return super::host::version(ctx);
+    }
     let c = ctx.connect()?;
     let view = View {
         delay: Duration::from_secs_f64(positive(args, "d")?.unwrap_or(DELAY)),
-        sort: Column::Cpu,
+        sort: Column::Id,
         reverse: false,
         full: args.has("f"),
         repeat: args.has("r"),
@@ -199,10 +224,12 @@ pub fn top(ctx: &Ctx, args: &Parsed) -> Outcome {
             networks: args.has("n"),
             vbds: args.has("x"),
         },
+        first: 0,
+        typed: None,
     };
     let rounds = positive(args, "i")?.map(|n| n as u64);
     if args.has("b") {
-        return batch(&c, &view, rounds.unwrap_or(u64::MAX));
+        return batch(&c, view, rounds.unwrap_or(u64::MAX));
     }
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return fail("top needs a terminal; use -b for text");
@@ -225,22 +252,17 @@ pub fn top(ctx: &Ctx, args: &Parsed) -> Outcome {
     result
 }
 
-fn batch(c: &Connections, view: &View, rounds: u64) -> Outcome {
+fn batch(c: &Connections, mut view: View, rounds: u64) -> Outcome {
     let mut before = Look::none();
-    let by_id = View {
-        sort: Column::Name,
-        delay: view.delay,
-        ..*view
-    };
     for n in 0..rounds {
         if n > 0 {
-            std::thread::sleep(by_id.delay);
+            std::thread::sleep(view.delay);
         }
-        let (lines, now) = table(c, &before, look(c, view.show)?, &by_id)?;
+        let (text, now) = table(c, &before, look(c, view.show)?, &mut view)?;
         before = now;
         let mut out = std::io::stdout().lock();
         // A reader that has seen enough is no failure.
-        if lines.iter().skip(2).any(|l| writeln!(out, "{l}").is_err()) {
+        if text.rows.iter().any(|l| writeln!(out, "{l}").is_err()) {
             break;
         }
         let _ = out.flush();
@@ -251,8 +273,8 @@ fn batch(c: &Connections, view: &View, rounds: u64) -> Outcome {
 fn live(c: &Connections, mut view: View, rounds: u64) -> Outcome {
     let mut before = Look::none();
     for _ in 0..rounds {
-        let (lines, now) = table(c, &before, look(c, view.show)?, &view)?;
-        draw(&lines, &view)?;
+        let (text, now) = table(c, &before, look(c, view.show)?, &mut view)?;
+        draw(&text, &view)?;
         let earlier = std::mem::replace(&mut before, now);
         let end = Instant::now() + view.delay;
         while let Some(left) = end.checked_duration_since(Instant::now()) {
@@ -275,7 +297,7 @@ fn live(c: &Connections, mut view: View, rounds: u64) -> Outcome {
                 at: before.at,
                 ..look(c, view.show)?
             };
-            draw(&table(c, &earlier, same, &view)?.0, &view)?;
+            draw(&table(c, &earlier, same, &mut view)?.0, &view)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -283,6 +305,10 @@ fn live(c: &Connections, mut view: View, rounds: u64) -> Outcome {
 
 /// Acts on a key; `false` ends.
 fn pressed(view: &mut View, key: KeyCode) -> bool {
+    if let Some(typed) = view.typed.take() {
+        view.typed = type_delay(typed, key, &mut view.delay);
+        return true;
+    }
     match key {
         KeyCode::Char('q' | 'Q') | KeyCode::Esc => return false,
         KeyCode::Char('s' | 'S') | KeyCode::Right => view.sort = next_column(view.sort, false),
@@ -292,6 +318,9 @@ fn pressed(view: &mut View, key: KeyCode) -> bool {
         KeyCode::Char('v' | 'V') => view.show.vcpus = !view.show.vcpus,
         KeyCode::Char('n' | 'N') => view.show.networks = !view.show.networks,
         KeyCode::Char('b' | 'B') => view.show.vbds = !view.show.vbds,
+        KeyCode::Char('d' | 'D') => view.typed = Some(String::new()),
+        KeyCode::Down => view.first += 1,
+        KeyCode::Up => view.first = view.first.saturating_sub(1),
         KeyCode::Char('f') => view.full = !view.full,
         KeyCode::Char('c') => view.sort = Column::Cpu,
         KeyCode::Char('m') => view.sort = Column::Mem,
@@ -302,7 +331,37 @@ fn pressed(view: &mut View, key: KeyCode) -> bool {
     true
 }
 
-fn draw(lines: &[String], view: &View) -> Result<(), Failure> {
+/// A key while the delay is typed; what is typed then, unless that is over.
+fn type_delay(mut typed: String, key: KeyCode, delay: &mut Duration) -> Option<String> {
+    match key {
+        KeyCode::Enter => {
+            if let Some(seconds) = seconds(&typed) {
+                *delay = Duration::from_secs_f64(seconds);
+            }
+            return None;
+        }
+        KeyCode::Esc => return None,
+        KeyCode::Backspace => drop(typed.pop()),
+        KeyCode::Char(c) if typed.len() < MAX_TYPED => typed.push(c),
+        _ => {}
+    }
+    Some(typed)
+}
+
+/// The last line: what keys do, or what is typed.
+fn bottom(view: &View) -> String {
+    if let Some(typed) = &view.typed {
+        return format!("Delay(sec): {typed}");
+    }
+    let order = if view.reverse { " inverted" } else { "" };
+    format!(
+        "by {}{order}, every {}s  Delay Quit Sort arrows Cpu Mem Invert Vcpus Networks Blockdevs Repeat-header Full-names +/-",
+        title(view.sort),
+        view.delay.as_secs_f32()
+    )
+}
+
+fn draw(text: &Table, view: &View) -> Result<(), Failure> {
     // A terminal that does not know its size is an old one.
     let (width, height) = match terminal::size()? {
         (0, _) | (_, 0) => (80, 24),
@@ -310,18 +369,10 @@ fn draw(lines: &[String], view: &View) -> Result<(), Failure> {
     };
     let mut out = std::io::stdout().lock();
     queue!(out, cursor::MoveTo(0, 0))?;
-    let (order, wait) = (
-        if view.reverse { " inverted" } else { "" },
-        view.delay.as_secs_f32(),
-    );
-    let keys = format!(
-        "by {}{order}, every {wait}s  Quit Sort arrows Cpu Mem Invert Vcpus Networks Blockdevs Repeat-header Full-names +/-",
-        title(view.sort)
-    );
     let room = usize::from(height).saturating_sub(1);
-    for (i, l) in lines.iter().take(room).enumerate() {
+    for l in text.summary.iter().chain(&text.rows).take(room) {
         let text: String = l.chars().take(usize::from(width)).collect();
-        let attribute = if l == HEADER && i > 1 {
+        let attribute = if l == HEADER {
             Attribute::Reverse
         } else {
             Attribute::Reset
@@ -334,7 +385,7 @@ fn draw(lines: &[String], view: &View) -> Result<(), Failure> {
         )?;
         queue!(out, terminal::Clear(ClearType::UntilNewLine), Print("\r\n"))?;
     }
-    let text: String = keys.chars().take(usize::from(width)).collect();
+    let text: String = bottom(view).chars().take(usize::from(width)).collect();
     queue!(
         out,
         terminal::Clear(ClearType::FromCursorDown),
@@ -343,4 +394,50 @@ fn draw(lines: &[String], view: &View) -> Result<(), Failure> {
     )?;
     queue!(out, terminal::Clear(ClearType::UntilNewLine))?;
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> View {
+        View {
+            delay: Duration::from_secs(3),
+            sort: Column::Id,
+            reverse: false,
+            full: false,
+            repeat: false,
+            show: Details::default(),
+            first: 0,
+            typed: None,
+        }
+    }
+
+    #[test]
+    fn the_delay_is_typed_at_the_bottom() {
+        let mut v = view();
+        for key in [KeyCode::Char('D'), KeyCode::Char('7'), KeyCode::Char('q')] {
+            assert!(pressed(&mut v, key));
+        }
+        assert_eq!(bottom(&v), "Delay(sec): 7q");
+        pressed(&mut v, KeyCode::Backspace);
+        pressed(&mut v, KeyCode::Enter);
+        assert_eq!((v.delay.as_secs(), v.typed.as_deref()), (7, None));
+        pressed(&mut v, KeyCode::Char('d'));
+        pressed(&mut v, KeyCode::Char('9'));
+        // Escape leaves the line, and only then the program.
+        assert!(pressed(&mut v, KeyCode::Esc) && v.delay.as_secs() == 7);
+        assert!(!pressed(&mut v, KeyCode::Esc));
+    }
+
+    #[test]
+    fn up_and_down_scroll() {
+        let mut v = view();
+        pressed(&mut v, KeyCode::Up);
+        assert_eq!(v.first, 0);
+        pressed(&mut v, KeyCode::Down);
+        pressed(&mut v, KeyCode::Down);
+        pressed(&mut v, KeyCode::Up);
+        assert_eq!(v.first, 1);
+    }
 }

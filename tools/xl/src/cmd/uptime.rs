@@ -25,15 +25,16 @@ pub fn uptime(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
         let seconds = if d.domid == DomId::DOM0 {
             host_uptime()?
         } else {
-            now.saturating_sub(started(&c.xs, d.domid, now))
+            match started(&c.xs, d.domid) {
+                Some(start) => now.saturating_sub(start),
+                // Nobody knows.
+                None => continue,
+            }
         };
         let (name, id) = (name_of(&host, d.domid)?, d.domid.0);
         if short {
-            let (h, m, s) = (now / 3600 % 24, now / 60 % 60, now % 60);
-            println!(
-                " {h:02}:{m:02}:{s:02} up {}, {name} ({id})",
-                duration(seconds, true)
-            );
+            let clock = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
+            println!(" {clock} up {}, {name} ({id})", duration(seconds, true));
         } else {
             println!("{name:<33} {id:>4} {}", duration(seconds, false));
         }
@@ -51,11 +52,9 @@ fn host_uptime() -> Result<u64, Failure> {
 }
 
 /// When a domain was started, as its creator wrote it down.
-fn started(xs: &dyn Store, dom: DomId, unknown: u64) -> u64 {
+fn started(xs: &dyn Store, dom: DomId) -> Option<u64> {
     let read = |path: String| xs.read_opt(&path).ok().flatten();
     let vm = read(format!("/local/domain/{}/vm", dom.0));
     let start = vm.and_then(|vm| read(format!("{vm}/start_time")));
-    start
-        .and_then(|s| s.split('.').next().and_then(|n| n.parse().ok()))
-        .unwrap_or(unknown)
+    start?.split('.').next()?.parse().ok()
 }

@@ -77,48 +77,79 @@ fn affinity(word: Option<&String>, nodes: &[u32], what: &str) -> Result<Option<C
 pub fn vcpu_pin(ctx: &Ctx, args: &Parsed) -> Outcome {
     let c = ctx.connect()?;
     let host = c.host();
-    let (dom, vcpu) = (find(&host, args.operand(0))?, args.operand(1));
-    let info = host.info(dom)?;
-    let count = info.max_vcpu_id.map_or(0, |m| m + 1);
-    let vcpus: Vec<u32> = match vcpu.parse::<u32>() {
-        _ if vcpu == "all" => (0..count).collect(),
-        Ok(v) if v < count => vec![v],
-        Ok(v) => {
-            return fail(format!(
-                "Could not set affinity for vcpu `{v}': {dom} has {count} vcpus"
-            ));
+    let (dom, vcpu, force) = (
+        find(&host, args.operand(0))?,
+        args.operand(1),
+        args.has("f"),
+    );
+    let one = match vcpu.parse::<u32>() {
+        Ok(v) => Some(v),
+        Err(_) if vcpu == "all" && force => {
+            let text = "Error: --force and 'all' as VCPU not allowed.";
+            return Err(Failure::Message(text.into()));
         }
+        Err(_) if vcpu == "all" => None,
         Err(_) => {
-            return Err(Failure::Message(format!(
-                "Error: Invalid argument {vcpu} as VCPU."
-            )));
+            let text = format!("Error: Invalid argument {vcpu} as VCPU.");
+            return Err(Failure::Message(text));
         }
     };
     let max = c.xc.physinfo()?.max_cpu_id;
     let nodes = host.cpu_nodes(max)?;
     let mut hard = affinity(args.operands.get(2), &nodes, "hard")?;
-    let mut soft = affinity(args.operands.get(3), &nodes, "soft")?;
-    if !args.has("ignore-global-affinity-masks") {
+    let soft = affinity(args.operands.get(3), &nodes, "soft")?;
+    if ctx.dry_run {
+        println!("{}", rehearsal(hard.as_ref(), soft.as_ref(), max + 1));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let info = host.info(dom)?;
+    let count = info.max_vcpu_id.map_or(0, |m| m + 1);
+    let vcpus = match one {
+        None => 0..count,
+        Some(v) if v < count => v..v + 1,
+        Some(v) => {
+            return fail(format!(
+                "Could not set affinity for vcpu `{v}': {dom} has {count} vcpus"
+            ));
+        }
+    };
+    if !args.has("i") {
         let conf = crate::xlconf::read();
-        conf.mask(dom, info.state.hvm, &nodes, &mut hard, &mut soft)?;
+        conf.mask(info.state.hvm, &nodes, &mut hard)?;
     }
     if hard.is_none() && soft.is_none() {
         return fail("neither a hard nor a soft affinity is to be set");
     }
-    for v in vcpus {
-        if ctx.dry_run {
-            let show = |m: &Option<CpuMap>| {
-                m.as_ref()
-                    .map_or("-".into(), |m| libxl::format_cpus(m, max + 1))
-            };
-            println!("cpumap: {v}: hard {} soft {}", show(&hard), show(&soft));
-            continue;
-        }
-        if args.has("f") {
-            c.xc.force_vcpu_affinity(dom, VcpuId(v), hard.as_ref(), soft.as_ref())?;
-        } else {
-            c.xc.set_vcpu_affinity(dom, VcpuId(v), hard.as_ref(), soft.as_ref())?;
+    for v in vcpus.map(VcpuId) {
+        match force {
+            true => {
+                c.xc.force_vcpu_affinity(dom, v, hard.as_ref(), soft.as_ref())?;
+            }
+            false => {
+                c.xc.set_vcpu_affinity(dom, v, hard.as_ref(), soft.as_ref())?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What would be set: the hard affinity, and the soft one if there is one.
+fn rehearsal(hard: Option<&CpuMap>, soft: Option<&CpuMap>, cpus: u32) -> String {
+    let show = |m: &CpuMap| libxl::format_cpus(m, cpus);
+    let soft = soft.map(|m| format!(" {}", show(m))).unwrap_or_default();
+    format!("cpumap: {}{soft}", hard.map_or("-".into(), show))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_shows_what_is_given() {
+        let mut one = CpuMap::empty(4);
+        one.set(2);
+        let all = CpuMap::full(4);
+        assert_eq!(rehearsal(Some(&one), None, 4), "cpumap: 2");
+        assert_eq!(rehearsal(None, Some(&all), 4), "cpumap: - all");
+    }
 }

@@ -1,5 +1,5 @@
 //! Verbs of xl that this release does not have. They are known, so that they are not mistaken for typing errors.
-use super::Command;
+use super::{Command, Effect};
 use crate::cmd;
 use crate::ctx::{Ctx, Failure};
 use crate::opts::Parsed;
@@ -14,6 +14,8 @@ const fn absent(
         args: "",
         help: "",
         min_args: 0,
+        // Nothing is done with or without -N, and why is the better answer.
+        effect: Effect::Rehearses,
         flags: &[],
         run,
     }
@@ -37,7 +39,6 @@ pub const COMMANDS: &[Command] = &[
     absent("usbdev-attach", cmd::no_passthrough),
     absent("usbdev-detach", cmd::no_passthrough),
     absent("usb-list", cmd::no_passthrough),
-    absent("channel-list", cmd::not_here),
     absent("devd", cmd::not_here),
     absent("qemu-monitor-command", cmd::not_here),
     absent("sched-rtds", cmd::not_here),

@@ -1,4 +1,5 @@
 //! Verbs about disks, interfaces and other devices of domains.
+use super::Effect::{Changes, Looks, Rehearses};
 use super::{Command, on, short};
 use crate::cmd;
 
@@ -9,6 +10,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <disk-spec-component(s)>...",
         help: "Create a new virtual block device",
         min_args: 2,
+        effect: Rehearses,
         flags: &[short('d', "Check it and show it as JSON, attach nothing.")],
         run: cmd::block_attach,
     },
@@ -17,6 +19,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain(s)>",
         help: "List virtual block devices for a domain",
         min_args: 1,
+        effect: Looks,
         flags: &[],
         run: cmd::block_list,
     },
@@ -25,6 +28,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[option] <Domain> <DevId>",
         help: "Destroy a domain's virtual block device",
         min_args: 2,
+        effect: Changes,
         flags: &[on(
             'f',
             "force",
@@ -37,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <VirtualDevice> <path>",
         help: "Insert a cdrom into a guest's cd drive",
         min_args: 3,
+        effect: Rehearses,
         flags: &[],
         run: cmd::cd_insert,
     },
@@ -45,6 +50,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <VirtualDevice>",
         help: "Eject a cdrom from a guest's cd drive",
         min_args: 2,
+        effect: Rehearses,
         flags: &[],
         run: cmd::cd_eject,
     },
@@ -54,6 +60,7 @@ pub const COMMANDS: &[Command] = &[
                [backend=<BackDomain>] [vifname=<name>] [rate=<rate>] [model=<model>] [accel=<accel>] [mtu=<mtu>]",
         help: "Create a new virtual network device",
         min_args: 1,
+        effect: Rehearses,
         flags: &[],
         run: cmd::network_attach,
     },
@@ -62,14 +69,25 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain(s)>",
         help: "List virtual network interfaces for a domain",
         min_args: 1,
+        effect: Looks,
         flags: &[],
         run: cmd::network_list,
+    },
+    Command {
+        name: "channel-list",
+        args: "<Domain(s)>",
+        help: "List virtual channel devices for a domain",
+        min_args: 1,
+        effect: Looks,
+        flags: &[],
+        run: cmd::channel_list,
     },
     Command {
         name: "network-detach",
         args: "<Domain> <DevId|mac>",
         help: "Destroy a domain's virtual network device",
         min_args: 2,
+        effect: Changes,
         flags: &[on(
             'f',
             "force",

@@ -1,8 +1,13 @@
 //! Verbs about domains as a whole.
+use super::Effect::{Changes, Looks, Rehearses};
 use super::{Command, Flag, long, on, short, val};
 use crate::cmd;
 
-const WAIT: Flag = on('w', "wait", "Wait for the guests to complete it.");
+const WAIT: Flag = on(
+    'w',
+    "wait",
+    "Wait for the guests to complete it; twice, until they are gone.",
+);
 const ALL: Flag = on('a', "all", "All guests.");
 const FALLBACK: Flag = short(
     'F',
@@ -16,6 +21,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[<ConfigFile>] [<key>=<value>...]",
         help: "Create a domain from a configuration file",
         min_args: 0,
+        effect: Rehearses,
         flags: &[
             on('p', "pause", "Leave the domain paused after it is created."),
             on(
@@ -30,8 +36,12 @@ pub const COMMANDS: &[Command] = &[
                 "Use this configuration file.",
             ),
             on('n', "dryrun", "Dry run: print the resulting configuration."),
-            on('d', "debug", "More information."),
-            on('q', "quiet", "Quiet."),
+            on(
+                'd',
+                "debug",
+                "Print the resulting configuration on standard error.",
+            ),
+            on('q', "quiet", "Do not tell which file is read."),
             short('F', "Stay in the foreground until the domain is gone."),
             short('e', "Do not wait in the background for the domain's end."),
             on(
@@ -44,7 +54,8 @@ pub const COMMANDS: &[Command] = &[
                 "vncviewer-autopass",
                 "Pass the VNC password on (not for PV guests).",
             ),
-            long(
+            on(
+                'i',
                 "ignore-global-affinity-masks",
                 "Ignore global affinity masks.",
             ),
@@ -56,6 +67,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[Domain]",
         help: "List information about all/some domains",
         min_args: 0,
+        effect: Looks,
         flags: &[
             on('l', "long", "Output all details, as JSON."),
             on(
@@ -74,6 +86,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[-f] <Domain>",
         help: "Terminate a domain immediately",
         min_args: 1,
+        effect: Changes,
         flags: &[short(
             'f',
             "Permit destroying domain 0, which only succeeds when it is not the control domain.",
@@ -85,6 +98,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[-wF] [-a | <Domain>...]",
         help: "Issue a shutdown signal to a domain",
         min_args: 0,
+        effect: Changes,
         flags: &[ALL, WAIT, FALLBACK],
         run: cmd::shutdown,
     },
@@ -93,6 +107,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[-wF] [-a | <Domain>...]",
         help: "Issue a reboot signal to a domain",
         min_args: 0,
+        effect: Changes,
         flags: &[ALL, WAIT, FALLBACK],
         run: cmd::reboot,
     },
@@ -101,6 +116,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain>...",
         help: "Pause execution of a domain",
         min_args: 1,
+        effect: Changes,
         flags: &[],
         run: cmd::pause,
     },
@@ -109,6 +125,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain>...",
         help: "Unpause a paused domain",
         min_args: 1,
+        effect: Changes,
         flags: &[],
         run: cmd::unpause,
     },
@@ -117,6 +134,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain>",
         help: "Attach to domain's console",
         min_args: 1,
+        effect: Looks,
         flags: &[
             val('t', Some("type"), "TYPE", "Console type: pv or serial."),
             val('n', Some("num"), "NUM", "Console number."),
@@ -135,6 +153,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<DomainName>",
         help: "Convert a domain name to domain id",
         min_args: 1,
+        effect: Looks,
         flags: &[],
         run: cmd::domid,
     },
@@ -143,6 +162,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<DomainId>",
         help: "Convert a domain id to domain name",
         min_args: 1,
+        effect: Looks,
         flags: &[],
         run: cmd::domname,
     },
@@ -151,6 +171,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <NewDomainName>",
         help: "Rename a domain",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::rename,
     },
@@ -159,6 +180,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[-s] [Domain...]",
         help: "Print uptime for all/some domains",
         min_args: 0,
+        effect: Looks,
         flags: &[on(
             's',
             "short",
@@ -171,6 +193,7 @@ pub const COMMANDS: &[Command] = &[
         args: "",
         help: "List guest domains, excluding dom0, stubdoms, etc.",
         min_args: 0,
+        effect: Looks,
         flags: &[],
         run: cmd::vm_list,
     },
@@ -179,6 +202,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <letter>",
         help: "Send a sysrq to a domain",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::sysrq,
     },
@@ -187,6 +211,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <nmi|reset|init|power|sleep|s3resume> [<VCPU>]",
         help: "Send a trigger to a domain",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::trigger,
     },
@@ -195,6 +220,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <power|sleep>",
         help: "Press a button of a domain (deprecated: use trigger)",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::button_press,
     },
@@ -203,6 +229,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <filename>",
         help: "Core dump a domain",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::dump_core,
     },
@@ -211,6 +238,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> [<ConfigFile>] [<key>=<value>...]",
         help: "Update a running domain's saved configuration, used when rebuilding the domain after reboot",
         min_args: 1,
+        effect: Rehearses,
         flags: &[
             val(
                 'f',
@@ -219,6 +247,7 @@ pub const COMMANDS: &[Command] = &[
                 "Use this configuration file.",
             ),
             on('d', "debug", "Print the resulting configuration."),
+            short('q', "Accepted for compatibility; it says little as it is."),
         ],
         run: cmd::config_update,
     },

@@ -1,4 +1,5 @@
 //! Verbs about the host, its CPU pools and its hypervisor; verbs that are not for people.
+use super::Effect::{Changes, Looks, Rehearses};
 use super::{Command, long, on, val};
 use crate::cmd;
 
@@ -6,9 +7,10 @@ use crate::cmd;
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "info",
-        args: "[-n]",
+        args: "[-n] [<name>]",
         help: "Get information about Xen host",
         min_args: 0,
+        effect: Looks,
         flags: &[on('n', "numa", "List host NUMA topology information.")],
         run: cmd::info,
     },
@@ -17,6 +19,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[-c]",
         help: "Read and/or clear dmesg buffer",
         min_args: 0,
+        effect: Looks,
         flags: &[on(
             'c',
             "clear",
@@ -29,6 +32,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Keys>",
         help: "Send debug keys to Xen",
         min_args: 1,
+        effect: Changes,
         flags: &[],
         run: cmd::debug_keys,
     },
@@ -37,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Params>",
         help: "Set hypervisor parameters",
         min_args: 1,
+        effect: Changes,
         flags: &[],
         run: cmd::set_parameters,
     },
@@ -45,6 +50,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[-c|--cpus] [<CPU Pool>]",
         help: "List CPU pools on host",
         min_args: 0,
+        effect: Looks,
         flags: &[on('c', "cpus", "Output the CPUs of each pool.")],
         run: cmd::cpupool_list,
     },
@@ -53,6 +59,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[options] [<ConfigFile>] [<key>=<value>...]",
         help: "Create a new CPU pool",
         min_args: 0,
+        effect: Rehearses,
         flags: &[
             val(
                 'f',
@@ -69,6 +76,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<CPU Pool>",
         help: "Deactivates a CPU pool",
         min_args: 1,
+        effect: Changes,
         flags: &[],
         run: cmd::cpupool_destroy,
     },
@@ -77,6 +85,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<CPU Pool> <new name>",
         help: "Renames a CPU pool",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::cpupool_rename,
     },
@@ -85,6 +94,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<CPU Pool> <CPU nr>|node:<node nr>",
         help: "Adds a CPU to a CPU pool",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::cpupool_cpu_add,
     },
@@ -93,6 +103,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<CPU Pool> <CPU nr>|node:<node nr>",
         help: "Removes a CPU from a CPU pool",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::cpupool_cpu_remove,
     },
@@ -101,6 +112,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <CPU Pool>",
         help: "Moves a domain into a CPU pool",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::cpupool_migrate,
     },
@@ -109,6 +121,7 @@ pub const COMMANDS: &[Command] = &[
         args: "",
         help: "Splits up the machine into one CPU pool per NUMA node",
         min_args: 0,
+        effect: Changes,
         flags: &[],
         run: cmd::cpupool_numa_split,
     },
@@ -117,6 +130,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[-bnvxrf] [-d SECONDS] [-i ROUNDS]",
         help: "Monitor a host and the domains in real time",
         min_args: 0,
+        effect: Looks,
         flags: &[
             on('b', "batch", "Print text instead of filling the screen."),
             val(
@@ -131,6 +145,7 @@ pub const COMMANDS: &[Command] = &[
             on('x', "vbds", "Show each block device."),
             on('r', "repeat-header", "Print the header before each domain."),
             on('f', "full-name", "Do not shorten the domains' names."),
+            on('V', "version", "Print the version."),
         ],
         run: cmd::top,
     },
@@ -139,6 +154,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[Command]",
         help: "Print help for all commands or one",
         min_args: 0,
+        effect: Looks,
         flags: &[],
         run: cmd::help,
     },
@@ -147,6 +163,7 @@ pub const COMMANDS: &[Command] = &[
         args: "man|cfg|completion",
         help: "",
         min_args: 1,
+        effect: Looks,
         flags: &[],
         run: cmd::docs,
     },
@@ -155,6 +172,7 @@ pub const COMMANDS: &[Command] = &[
         args: "",
         help: "",
         min_args: 0,
+        effect: Changes,
         flags: &[],
         run: cmd::init_dom0,
     },
@@ -163,6 +181,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain>",
         help: "",
         min_args: 1,
+        effect: Changes,
         flags: &[long("ignore-global-affinity-masks", "")],
         run: cmd::supervise,
     },

@@ -1,5 +1,6 @@
 //! Verbs that save domains and move them.
-use super::{Command, long, on, short, val};
+use super::Effect::Changes;
+use super::{Command, Flag, long, on, short, val};
 use crate::cmd;
 
 /// The verbs.
@@ -9,6 +10,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[options] <Domain> <CheckpointFile> [<ConfigFile>]",
         help: "Save a domain state to restore later",
         min_args: 2,
+        effect: Changes,
         flags: &[
             short('c', "Leave domain running after creating the snapshot."),
             short('p', "Leave domain paused after creating the snapshot."),
@@ -24,14 +26,16 @@ pub const COMMANDS: &[Command] = &[
         args: "[options] [<ConfigFile>] <CheckpointFile>",
         help: "Restore a domain from a saved state",
         min_args: 1,
+        effect: Changes,
         flags: &[
             short('p', "Do not unpause domain after restoring it."),
             short(
                 'e',
                 "Do not wait in the background for the death of the domain.",
             ),
+            short('F', "Stay in the foreground until the domain is gone."),
             short('c', "Connect to the console after the domain is restored."),
-            short('d', "Enable debug messages."),
+            short('d', "Print the configuration on standard error."),
             on(
                 'V',
                 "vncviewer",
@@ -50,6 +54,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[options] <Domain> <host>",
         help: "Migrate a domain to another host",
         min_args: 2,
+        effect: Changes,
         flags: &[
             val(
                 'C',
@@ -67,7 +72,11 @@ pub const COMMANDS: &[Command] = &[
                 'e',
                 "Do not wait in the background (on <host>) for the death of the domain.",
             ),
-            long("debug", "More information."),
+            short('F', "The same."),
+            long(
+                "debug",
+                "Let <host> print the configuration on standard error.",
+            ),
             short('p', "Do not unpause domain after migrating it."),
             short(
                 'D',
@@ -86,15 +95,25 @@ pub const COMMANDS: &[Command] = &[
         args: "- for internal use only",
         help: "Restore a domain from a saved state",
         min_args: 0,
+        effect: Changes,
         flags: &[
             short(
                 'e',
                 "Do not wait in the background for the death of the domain.",
             ),
-            short('F', "Stay in the foreground."),
-            short('d', "More information."),
+            short('F', "Stay in the foreground until the domain is gone."),
+            short('d', "Print the configuration on standard error."),
             short('p', "Do not unpause the domain."),
             short('D', "Preserve the domain id."),
+            short('r', "Remus, which is not here."),
+            long("colo", "COLO, which is not here."),
+            Flag {
+                short: None,
+                long: Some("coloft-script"),
+                arg: Some("SCRIPT"),
+                help: "A script of COLO's.",
+            },
+            long("userspace-colo-proxy", "A way of COLO's."),
         ],
         run: cmd::migrate_receive,
     },
@@ -103,6 +122,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain>",
         help: "Suspend a domain to RAM",
         min_args: 1,
+        effect: Changes,
         flags: &[],
         run: cmd::suspend,
     },
@@ -111,6 +131,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain>",
         help: "Resume a domain from RAM",
         min_args: 1,
+        effect: Changes,
         flags: &[],
         run: cmd::resume,
     },

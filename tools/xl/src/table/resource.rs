@@ -1,5 +1,6 @@
 //! Verbs about what domains have: vcpus, memory, shares of the CPUs.
-use super::{Command, long, on, val};
+use super::Effect::{Changes, Looks, Rehearses};
+use super::{Command, on, val};
 use crate::cmd;
 
 /// The verbs.
@@ -9,6 +10,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[Domain, ...]",
         help: "List the VCPUs for all/some domains",
         min_args: 0,
+        effect: Looks,
         flags: &[],
         run: cmd::vcpu_list,
     },
@@ -17,6 +19,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[option] <Domain> <vCPUs>",
         help: "Set the number of active VCPUs allowed for the domain",
         min_args: 2,
+        effect: Changes,
         flags: &[on(
             'i',
             "ignore-host",
@@ -29,6 +32,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",
         help: "Set the maximum amount reservation for a domain",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::mem_max,
     },
@@ -37,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
         args: "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",
         help: "Set the current memory usage for a domain",
         min_args: 2,
+        effect: Changes,
         flags: &[],
         run: cmd::mem_set,
     },
@@ -45,9 +50,11 @@ pub const COMMANDS: &[Command] = &[
         args: "[option] <Domain> <VCPU|all> <Hard affinity|-|all> [Soft affinity|-|all]",
         help: "Set which CPUs a VCPU can use",
         min_args: 3,
+        effect: Rehearses,
         flags: &[
             on('f', "force", "Undo an override pinning done by the kernel."),
-            long(
+            on(
+                'i',
                 "ignore-global-affinity-masks",
                 "Ignore global masks in xl.conf.",
             ),
@@ -56,9 +63,10 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "sched-credit",
-        args: "[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]] [-s [-t TSLICE] [-r RATELIMIT]] [-p CPUPOOL]",
+        args: "[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]] [-s [-t TSLICE] [-r RATELIMIT] [-m DELAY]] [-p CPUPOOL]",
         help: "Get/set credit scheduler parameters",
         min_args: 0,
+        effect: Changes,
         flags: &[
             val('d', Some("domain"), "DOMAIN", "Domain to show or change."),
             val(
@@ -88,7 +96,13 @@ pub const COMMANDS: &[Command] = &[
                 'r',
                 Some("ratelimit_us"),
                 "RLIMIT",
-                "Rate limit in microseconds.",
+                "Rate limit in microseconds; 0 is none.",
+            ),
+            val(
+                'm',
+                Some("migration_delay_us"),
+                "DLY",
+                "Microseconds that a vcpu stays where it ran last.",
             ),
             val(
                 'p',
@@ -104,6 +118,7 @@ pub const COMMANDS: &[Command] = &[
         args: "[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]] [-s [-r RATELIMIT]] [-p CPUPOOL]",
         help: "Get/set credit2 scheduler parameters",
         min_args: 0,
+        effect: Changes,
         flags: &[
             val('d', Some("domain"), "DOMAIN", "Domain to show or change."),
             val(
@@ -127,7 +142,7 @@ pub const COMMANDS: &[Command] = &[
                 'r',
                 Some("ratelimit_us"),
                 "RLIMIT",
-                "Rate limit in microseconds.",
+                "Rate limit in microseconds; 0 is none.",
             ),
             val(
                 'p',
@@ -143,6 +158,7 @@ pub const COMMANDS: &[Command] = &[
         args: "",
         help: "List outstanding claim information about all domains",
         min_args: 0,
+        effect: Looks,
         flags: &[],
         run: cmd::claims,
     },
