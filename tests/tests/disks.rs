@@ -228,7 +228,7 @@ fn a_hotplug_script_that_fails_or_hangs_is_survived(host: Builder) -> Story {
     refuses(
         &mut host,
         &disk("block-none"),
-        &["/etc/xen/scripts/block-none"],
+        &["no hotplug script \"block-none\" in /etc/xen/scripts or /usr/lib/corten/scripts"],
     )?;
     is_clean(&mut host)?;
     host.dom0("ps | grep '[s]leep 1000'")?.fails()?;

@@ -106,9 +106,7 @@ fn source(disk: &Disk) -> Result<Source> {
         return Ok(Source::Empty);
     }
     if let Some(script) = &disk.script {
-        let path = hotplug::locate(script);
-        hotplug::check(&path, &name)?;
-        return Ok(Source::Script(path));
+        return Ok(Source::Script(hotplug::find(script, &name)?));
     }
     match std::fs::metadata(&disk.target) {
         Err(e) => Err(fail(format!("{}: {e}", disk.target)).hint(missing(&disk.target))),
