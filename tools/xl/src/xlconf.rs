@@ -323,9 +323,9 @@ impl XlConf {
             _ => &self.cpumask_hvm,
         };
         for allowed in [&self.cpumask, kind].into_iter().flatten() {
-            if config.cpus.is_empty() {
-                config.cpus.push(CpuList::all());
-            }
+            // A vcpu without a list of its own gets one.
+            let vcpus = config.max_vcpus as usize;
+            config.cpus.resize(vcpus, CpuList::all());
             for list in config.cpus.iter_mut().chain(&mut config.cpus_soft) {
                 *list = list.clone().within(allowed);
             }

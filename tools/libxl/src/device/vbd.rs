@@ -288,7 +288,10 @@ fn values(disk: &Disk, source: &Source) -> (super::Values, super::Values) {
         ),
         ("mode", if disk.writable { "w" } else { "r" }.into()),
         ("device-type", kind.into()),
-        ("discard-enable", flag(disk.discard)),
+        (
+            "discard-enable",
+            flag(disk.discard.unwrap_or(disk.writable)),
+        ),
         ("direct-io-safe", flag(disk.direct_io_safe)),
         ("specification", "xen".into()),
         ("params", params),
@@ -298,7 +301,7 @@ fn values(disk: &Disk, source: &Source) -> (super::Values, super::Values) {
     let front = vec![
         ("virtual-device", disk.vdev.number.to_string()),
         ("device-type", kind.into()),
-        ("trusted", "1".into()),
+        ("trusted", flag(disk.trusted.unwrap_or(true))),
     ];
     (front, back)
 }

@@ -262,7 +262,8 @@ fn device(dom: DomId, id: u32, mac: Mac, vif: &Vif, place: &Place) -> Device {
     back.extend(optional.into_iter().filter_map(|(k, v)| Some((k, v?))));
     let mut front = vec![("handle", id.to_string()), ("mac", mac)];
     front.extend(number(vif.mtu).map(|m| ("mtu", m)));
-    front.extend(vif.trusted.map(|t| ("trusted", u32::from(t).to_string())));
+    let trusted = vif.trusted.unwrap_or(true);
+    front.push(("trusted", u32::from(trusted).to_string()));
     Device {
         handle: Handle::new(dom, "vif", id),
         front,

@@ -19,12 +19,12 @@ fn domain(host: &Host, word: &str) -> Result<DomId, Failure> {
 
 /// A disk from words: each a part of a specification (`phy:/dev/vg/d,xvdb,w`), or a setting (`vdev=xvdb`).
 fn disk(words: &[String]) -> Result<Disk, Failure> {
-    let spec = match words {
+    let disk = match words {
         // As in a configuration file: disk="..." or disk=["..."].
-        [one] if one.trim_start().starts_with("disk=") => from_setting(one)?,
-        words => words.join(","),
+        [one] if one.trim_start().starts_with("disk=") => Disk::parse(&from_setting(one)?),
+        words => Disk::parse_words(words.iter().map(String::as_str)),
     };
-    Disk::parse(&spec).or_else(fail)
+    disk.or_else(fail)
 }
 
 fn from_setting(word: &str) -> Result<String, Failure> {
