@@ -15,6 +15,7 @@ const KEYS: &[&str] = &[
     "run_hotplug_scripts",
     "lockfile",
     "max_grant_frames",
+    "max_grant_version",
     "max_maptrack_frames",
     "vif.default.script",
     "vif.default.bridge",
@@ -53,6 +54,7 @@ pub struct XlConf {
     pub lockfile: PathBuf,
     pub claim_mode: bool,
     pub max_grant_frames: Option<i64>,
+    pub max_grant_version: Option<u32>,
     pub max_maptrack_frames: Option<i64>,
     pub vif_script: Option<String>,
     pub vif_bridge: Option<String>,
@@ -70,6 +72,7 @@ impl Default for XlConf {
             lockfile: "/run/lock/xl".into(),
             claim_mode: true,
             max_grant_frames: None,
+            max_grant_version: None,
             max_maptrack_frames: None,
             vif_script: None,
             vif_bridge: None,
@@ -129,6 +132,7 @@ impl Reader<'_> {
             lockfile: self.text("lockfile").map_or(d.lockfile, PathBuf::from),
             claim_mode: self.flag("claim_mode", true),
             max_grant_frames: self.number("max_grant_frames"),
+            max_grant_version: self.grant_version(),
             max_maptrack_frames: self.number("max_maptrack_frames"),
             vif_script: either(self, "vif.default.script", "vifscript"),
             vif_bridge: either(self, "vif.default.bridge", "defaultbridge"),
@@ -163,6 +167,15 @@ impl Reader<'_> {
             self.wrong(&s, "a number");
         }
         n
+    }
+
+    fn grant_version(&mut self) -> Option<u32> {
+        let s = self.get("max_grant_version")?;
+        let n = s.value.as_int().filter(|n| (1..=2).contains(n));
+        if n.is_none() {
+            self.wrong(&s, "1 or 2");
+        }
+        n.map(|n| n as u32)
     }
 
     fn flag(&mut self, key: &str, default: bool) -> bool {
@@ -314,6 +327,7 @@ impl XlConf {
         };
         frames(&mut config.max_grant_frames, self.max_grant_frames);
         frames(&mut config.max_maptrack_frames, self.max_maptrack_frames);
+        config.max_grant_version = config.max_grant_version.or(self.max_grant_version);
     }
 
     /// Keeps a domain to be to the CPUs that guests may use.
@@ -382,8 +396,23 @@ mod tests {
             (c.vif_bridge.as_deref(), c.lockfile),
             (Some("br0"), PathBuf::from("/run/x"))
         );
+        let (c, _) = parse("xl.conf", "max_grant_version=1\n");
+        assert_eq!(c.max_grant_version, Some(1));
         let (c, _) = parse("xl.conf", "autoballoon=0\nclaim_mode=0\n");
         assert!(c.autoballoon == AutoBalloon::Off && !c.claim_mode);
+    }
+
+    #[test]
+    fn every_vcpu_is_kept_to_the_cpus_of_guests() {
+        let mut d = Diagnostics::default();
+        let text = "name='g'\nkernel='/k'\nmemory=64\nvcpus=3\ncpus=['0-2']\n";
+        let cfg = libxl::cfg::parse("g.cfg", text, &mut d);
+        let mut config = DomainConfig::from_cfg(&cfg, &mut d).unwrap();
+        let (c, _) = parse("xl.conf", "vm.cpumask=\"1-3\"\n");
+        c.confine(&mut config);
+        let maps = config.cpus.iter().map(|l| l.resolve(&[0; 4]).unwrap());
+        let cpus: Vec<Vec<u32>> = maps.map(|m| m.iter().collect()).collect();
+        assert_eq!(cpus, [vec![1, 2], vec![1, 2, 3], vec![1, 2, 3]]);
     }
 
     #[test]
