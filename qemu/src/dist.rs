@@ -107,6 +107,25 @@ pub fn tools(steps: &mut Steps) -> Result<()> {
         &dist.join("etc/xen/guest.cfg"),
         0o644,
     )?;
+    scripts(&dist.join(SCRIPTS))
+}
+
+/// Hotplug scripts, here and in `tools/package/root`.
+const SCRIPTS: &str = "usr/lib/corten/scripts";
+
+/// Installs the hotplug scripts, so that dom0s of tests have them too.
+fn scripts(to: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let from = paths::workspace().join("tools/package/root").join(SCRIPTS);
+    for entry in std::fs::read_dir(&from).context(from.display())? {
+        let entry = entry?;
+        let perm = entry.metadata()?.permissions().mode() & 0o755;
+        copy_if_changed(
+            &std::fs::read(entry.path())?,
+            &to.join(entry.file_name()),
+            perm,
+        )?;
+    }
     Ok(())
 }
 

@@ -12,6 +12,7 @@ matrix! {
     a_hotplug_script_that_fails_or_hangs_is_survived: product | tools;
     qemu_serves_other_formats: product | tools;
     what_a_guest_writes_is_there: product | tools, hypervisor;
+    a_script_makes_disks_and_access_is_kept: product | tools;
 }
 
 const SOON: Duration = Duration::from_secs(40);
@@ -228,7 +229,7 @@ fn a_hotplug_script_that_fails_or_hangs_is_survived(host: Builder) -> Story {
     refuses(
         &mut host,
         &disk("block-none"),
-        &["/etc/xen/scripts/block-none"],
+        &["no hotplug script \"block-none\" in /etc/xen/scripts or /usr/lib/corten/scripts"],
     )?;
     is_clean(&mut host)?;
     host.dom0("ps | grep '[s]leep 1000'")?.fails()?;
@@ -371,4 +372,53 @@ fn its_qemu_is_killed(host: &mut Host) -> Story {
     host.dom0("kill -9 $(ps | awk '/[x]en-domid/ { print $1 }'); xl destroy guest")?
         .ok()?;
     Ok(())
+}
+
+/// Disks that our package's `block` makes of a file and of a device, one that is read-only, a drive in xend's spelling.
+const SCRIPTED: &str = "modprobe -a loop bridge; rm -r /etc/xen/scripts; ip link add xenbr0 type bridge; ip link set xenbr0 up; ip addr add 10.0.0.1/24 dev xenbr0; cd /tmp; for i in a b c d; do truncate -s 4M $i.img; done; losetup /dev/loop7 b.img; head -c 65536 /dev/urandom >one.iso; \
+    cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /; \
+    (grep -v ramdisk /etc/xen/guest.cfg; echo 'ramdisk=\"/tmp/initrd\"'; echo \"vif=['bridge=xenbr0']\"; echo \"disk=['script=block,vdev=xvda,untrusted,target=/tmp/a.img','script=block,vdev=xvdb,target=phy:/dev/loop7','/tmp/c.img,raw,xvdc,r','file:/tmp/one.iso,xvde:cdrom,r']\") >/tmp/t.cfg";
+
+fn a_script_makes_disks_and_access_is_kept(host: Builder) -> Story {
+    let scratch = Scratch::new()?;
+    let start = scratch.path().join("start");
+    std::fs::write(&start, START)?;
+    let mut host = Host::boot(host.networks().file(start, "/tmp/g/etc/corten/start"))?;
+    host.dom0(FUNCTIONS)?.ok()?;
+    host.dom0(SCRIPTED)?.ok()?;
+    host.dom0_within("xl create -q /tmp/t.cfg 2>&1", LONG)?
+        .ok()?;
+    host.until("in_guest 'echo up'", "up", LONG)?;
+    for (disk, at) in [("xvda", "/tmp/a.img"), ("xvdb", "/tmp/b.img")] {
+        host.dom0(&format!("same $(write {disk}) $(sum {at})"))?
+            .shows("same")?;
+    }
+    host.dom0("b=backend/vbd/1/51712; xenstore-read $b/script $b/hotplug-status /local/domain/1/device/vbd/51712/trusted $b/physical-device-path")?
+        .shows("/usr/lib/corten/scripts/block\nconnected\n0\n/dev/loop")?;
+    // What is read-only stays as it is, whatever the guest's kernel is told.
+    host.dom0("c=$(sum /tmp/c.img); in_guest 'cat /sys/block/xvdc/ro; blockdev --setrw /dev/xvdc; dd if=/dev/urandom of=/dev/xvdc bs=64k seek=16 count=16 conv=fsync 2>&1; echo rc=$?'; same $c $(sum /tmp/c.img)")?
+        .shows("1\n")?
+        .shows("rc=1")?
+        .shows("same")?;
+    host.dom0("same $(in_guest 'md5sum </dev/xvde | cut -c-32') $(md5sum </tmp/one.iso | cut -c-32); xenstore-read /local/domain/1/device/vbd/51776/device-type")?
+        .shows("same\ncdrom\n")?;
+    host.dom0("xl block-attach guest script=block vdev=xvdf access=w target=/tmp/d.img")?
+        .ok()?;
+    host.until("same $(write xvdf) $(sum /tmp/d.img)", "same", SOON)?;
+    host.dom0("xl block-detach guest xvdf && losetup -a")?
+        .ok()?
+        .lacks("d.img")?;
+    for disk in [
+        "script=block,vdev=xvda,target=/tmp/a.img",
+        "/tmp/a.img,raw,xvda,w",
+    ] {
+        let create =
+            format!("xl create -q /etc/xen/guest.cfg 'name=\"b\"' 'disk=[\"{disk}\"]' 2>&1");
+        host.dom0(&create)?
+            .fails()?
+            .shows("guest \"guest\" (d1, disk xvda) writes to it")?;
+    }
+    host.dom0("xl destroy guest; losetup -d /dev/loop7")?.ok()?;
+    is_clean(&mut host)?;
+    host.power_off()
 }

@@ -136,22 +136,49 @@ fn debians_pv_grub_boots_from_the_guests_disk(host: Builder) -> Story {
         .join("usr/lib/grub-xen/grub-x86_64-xen.bin");
     let mut host = Host::boot(host.file(grub, "/k/grub").file(grub_disk()?, "/k/disk"))?;
     host.dom0("modprobe loop")?.ok()?;
+    grub_by_its_path(&mut host)?;
+    // The same by its short name, once Debian's package is installed.
+    guest(&[
+        "name=\"own\"",
+        "firmware=\"pvgrub64\"",
+        "memory=256",
+        "disk=[\"file:/k/disk,xvda,w\"]",
+    ])
+    .write(&mut host)?;
+    host.dom0("xl create -q /tmp/g.cfg 2>&1")?
+        .fails()?
+        .shows("firmware \"pvgrub64\" is not on this host")?
+        .shows("apt install grub-xen-host")?;
+    host.dom0("xl create -q /tmp/g.cfg 'firmware=\"pvgrub32\"' 2>&1")?
+        .fails()?
+        .shows("32-bit PV guest")?;
+    host.dom0("mkdir /usr/lib/grub-xen; mv /k/grub /usr/lib/grub-xen/grub-x86_64-xen.bin; xl create -q /tmp/g.cfg")?
+        .ok()?;
+    host.dom0_within(
+        &console_until("own", "guest: hello", 100),
+        Duration::from_secs(110),
+    )?
+    .shows("Booting `Debian'")?;
+    host.dom0("xl destroy own")?.ok()?;
+    dom0_finds_the_kernel_there(&mut host)?;
+    host.power_off()
+}
+
+fn grub_by_its_path(host: &mut Host) -> Story {
     guest(&[
         "name=\"own\"",
         "kernel=\"/k/grub\"",
         "memory=256",
         "disk=[\"file:/k/disk,xvda,w\"]",
     ])
-    .write(&mut host)?;
+    .write(host)?;
     host.dom0("xl create -q /tmp/g.cfg")?.ok()?;
     let said = host.dom0_within(
         &console_until("own", "guest: hello", 100),
         Duration::from_secs(110),
     )?;
     said.shows("Booting `Debian'")?.shows("hello from PV")?;
-    host.dom0("xl shutdown -w own")?.ok()?;
-    dom0_finds_the_kernel_there(&mut host)?;
-    host.power_off()
+    host.dom0("xl shutdown -w own")?.ok().map(drop)
 }
 
 /// The same disk with `bootloader="pygrub"`, by any of the names that configurations have for it.

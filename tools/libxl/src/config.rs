@@ -1,5 +1,7 @@
 //! [`DomainConfig`]: what a configuration means, checked as far as that is possible without looking at the host.
 use crate::cfg::{Cfg, Diagnostics, Pos, Setting, Value, ValueKind, keys};
+use crate::firmware;
+use crate::vif::Unknown;
 use crate::{
     Bootloader, CpuList, Cpuid, Disk, Error, GuestKind, Hardware, Result, Shares, Uuid, Vif,
 };
@@ -86,9 +88,9 @@ pub struct DomainConfig {
     pub maxmem_kib: u64,
     pub vcpus: u32,
     pub max_vcpus: u32,
-    /// Hard affinity: of all vcpus, or one list for each.
+    /// Hard affinity: a list for each vcpu; those that have none run anywhere.
     pub cpus: Vec<CpuList>,
-    /// Soft affinity.
+    /// Soft affinity, the same.
     pub cpus_soft: Vec<CpuList>,
     pub actions: Actions,
     pub max_event_channels: u32,
@@ -101,7 +103,7 @@ pub struct DomainConfig {
     pub cpuid: Cpuid,
     /// Of the machine's own.
     pub hardware: Hardware,
-    /// Highest version of its grant tables; 1 if nobody says.
+    /// Highest version of its grant tables, if not the hypervisor's.
     pub max_grant_version: Option<u32>,
     /// Whether a PVH guest gets ACPI tables.
     pub acpi: bool,
@@ -119,6 +121,8 @@ pub struct DomainConfig {
 
 /// Most vcpus of a PV guest.
 pub const MAX_VCPUS: i64 = 512;
+/// Memory of a guest whose configuration does not say, MiB.
+const DEFAULT_MEMORY: i64 = 32;
 /// Least memory that a kernel could start in, MiB.
 const MIN_MEMORY: i64 = 4;
 
@@ -158,29 +162,11 @@ impl Reader<'_> {
         let kind = GuestKind::read(self.cfg, self.diags);
         let name = self.name();
         let bootloader = self.bootloader();
-        let kernel = match &bootloader {
-            Some(_) => Some(self.text("kernel").unwrap_or_default()),
-            None => self.required(
-                "kernel",
-                "give the path of a kernel in this host, or a bootloader",
-            ),
-        };
-        let memory = self.number("memory", MIN_MEMORY..=1 << 34);
-        if self.cfg.get("memory").is_none() {
-            self.missing("memory", "give it in MiB");
-        }
-        let maxmem = self.number("maxmem", MIN_MEMORY..=1 << 34);
-        if let (Some(max), Some(m)) = (maxmem, memory)
-            && max < m
-        {
-            self.error(
-                "maxmem",
-                format!("\"maxmem\" is {max}, less than \"memory\", which is {m}"),
-            );
-        }
+        let kernel = self.kernel(kind, bootloader.is_some());
+        self.refuse_what_is_not_for(kind);
+        let (memory_kib, maxmem_kib) = self.memory();
         let (vcpus, max_vcpus) = self.vcpus();
         let uuid = self.uuid();
-        let memory_kib = memory.unwrap_or(0).unsigned_abs() * 1024;
         Some(DomainConfig {
             kind,
             name: name?,
@@ -193,11 +179,11 @@ impl Reader<'_> {
                 .map(PathBuf::from),
             cmdline: self.cmdline(),
             memory_kib,
-            maxmem_kib: maxmem.map_or(memory_kib, |m| m.unsigned_abs() * 1024),
+            maxmem_kib,
             vcpus,
             max_vcpus,
-            cpus: self.cpu_lists("cpus"),
-            cpus_soft: self.cpu_lists("cpus_soft"),
+            cpus: self.cpu_lists("cpus", max_vcpus),
+            cpus_soft: self.cpu_lists("cpus_soft", max_vcpus),
             actions: self.actions(),
             max_event_channels: self
                 .number("max_event_channels", 0..=131_071)
@@ -214,13 +200,60 @@ impl Reader<'_> {
             nomigrate: self.cfg.get("nomigrate").and_then(|s| s.value.as_int()) == Some(1),
             paging_mib: self.number("shadow_memory", 1..=1 << 20).map(|n| n as u32),
             shares: Shares::read(self.cfg, self.diags),
-            disks: self.items("disk", Disk::parse),
-            vifs: self.items("vif", Vif::parse),
+            disks: self.items("disk", |spec, _| Disk::parse(spec)),
+            vifs: self.items("vif", Vif::parse_with),
             source: self.cfg.to_text(),
         })
     }
 
-    /// Vcpus at the start, and at most; each is the other's default.
+    fn kernel(&mut self, kind: GuestKind, has_bootloader: bool) -> Option<String> {
+        if self
+            .cfg
+            .get("firmware")
+            .is_some_and(|s| s.value.as_str() != Some(""))
+        {
+            return firmware::read(self.cfg, kind, self.diags).map(str::to_string);
+        }
+        if has_bootloader {
+            return Some(self.text("kernel").unwrap_or_default());
+        }
+        let help = "give the path of a kernel in this host, or a bootloader";
+        self.required("kernel", help)
+    }
+
+    fn refuse_what_is_not_for(&mut self, kind: GuestKind) {
+        if kind == GuestKind::Pv && self.cfg.get("timer_mode").is_some() {
+            self.error(
+                "timer_mode",
+                "\"timer_mode\" is not for PV guests: they have no emulated timers",
+            );
+        }
+    }
+
+    /// Memory at the start and at most, in KiB. Each is the other's default, 32 MiB are both's.
+    fn memory(&mut self) -> (u64, u64) {
+        let memory = self.number("memory", MIN_MEMORY..=1 << 34);
+        let maxmem = self.number("maxmem", MIN_MEMORY..=1 << 34);
+        if let (Some(max), Some(m)) = (maxmem, memory)
+            && max < m
+        {
+            self.error(
+                "maxmem",
+                format!("\"maxmem\" is {max}, less than \"memory\", which is {m}"),
+            );
+        }
+        if (memory, maxmem) == (None, None) {
+            let message = format!("\"memory\" is missing: it is {DEFAULT_MEMORY} MiB");
+            self.diags
+                .warn(&self.start(), message)
+                .help("give it in MiB");
+        }
+        let at_start = memory.or(maxmem).unwrap_or(DEFAULT_MEMORY);
+        let kib = |mib: i64| mib.unsigned_abs() * 1024;
+        (kib(at_start), kib(maxmem.unwrap_or(at_start)))
+    }
+
+    /// Vcpus at the start, and at most.
     fn vcpus(&mut self) -> (u32, u32) {
         let vcpus = self.number("vcpus", 1..=MAX_VCPUS);
         let max = self.number("maxvcpus", 1..=MAX_VCPUS);
@@ -232,7 +265,7 @@ impl Reader<'_> {
                 format!("\"maxvcpus\" is {max}, less than \"vcpus\", which is {v}"),
             );
         }
-        let at_start = vcpus.or(max).unwrap_or(1);
+        let at_start = vcpus.unwrap_or(1);
         (at_start as u32, max.unwrap_or(at_start) as u32)
     }
 
@@ -247,14 +280,18 @@ impl Reader<'_> {
         self.diags.error(&pos, message);
     }
 
-    fn missing(&mut self, key: &str, help: &str) {
-        let pos = self.cfg.settings.last().map_or_else(Pos::nowhere, |s| Pos {
+    /// Where what is missing is missed.
+    fn start(&self) -> Pos {
+        self.cfg.settings.last().map_or_else(Pos::nowhere, |s| Pos {
             line: 1,
             col: 1,
             ..s.pos.clone()
-        });
+        })
+    }
+
+    fn missing(&mut self, key: &str, help: &str) {
         self.diags
-            .error(&pos, format!("\"{key}\" is missing"))
+            .error(&self.start(), format!("\"{key}\" is missing"))
             .help(help);
     }
 
@@ -407,33 +444,51 @@ impl Reader<'_> {
         })
     }
 
-    fn cpu_lists(&mut self, key: &str) -> Vec<CpuList> {
+    /// Lists of CPUs for each vcpu: a string is for all, a list has one for each of the first.
+    fn cpu_lists(&mut self, key: &str, vcpus: u32) -> Vec<CpuList> {
         let Some(value) = self.value(key).map(|s| s.value.clone()) else {
             return vec![];
         };
-        let items: Vec<Value> = match value.kind {
-            ValueKind::List(l) => l,
-            _ => vec![value],
-        };
-        let mut lists = Vec::new();
-        for v in items {
-            match CpuList::parse(v.as_str().unwrap_or_default()) {
-                Ok(l) => lists.push(l),
-                Err(e) => drop(self.diags.error(&v.pos, e)),
+        let mut read = |v: &Value| match CpuList::parse(v.as_str().unwrap_or_default()) {
+            Ok(list) => Some(list),
+            Err(e) => {
+                self.diags.error(&v.pos, e);
+                None
             }
+        };
+        match &value.kind {
+            ValueKind::List(each) => {
+                let mut lists: Vec<_> = each.iter().filter_map(read).collect();
+                // Of vcpus that there are not.
+                lists.truncate(vcpus as usize);
+                lists
+            }
+            _ => read(&value).map_or_else(Vec::new, |all| vec![all; vcpus as usize]),
         }
-        lists
     }
 
-    fn items<T>(&mut self, key: &str, parse: fn(&str) -> std::result::Result<T, String>) -> Vec<T> {
+    fn items<T>(
+        &mut self,
+        key: &str,
+        parse: fn(&str, &mut Vec<Unknown>) -> std::result::Result<T, String>,
+    ) -> Vec<T> {
         let Some(value) = self.value(key).map(|s| s.value.clone()) else {
             return vec![];
         };
         let mut items = Vec::new();
         for v in value.as_list().unwrap_or_default() {
-            match parse(v.as_str().unwrap_or_default()) {
+            let mut unknown = Vec::new();
+            match parse(v.as_str().unwrap_or_default(), &mut unknown) {
                 Ok(i) => items.push(i),
                 Err(e) => drop(self.diags.error(&v.pos, format!("in \"{key}\": {e}"))),
+            }
+            for Unknown { what, near } in unknown {
+                let warning = self
+                    .diags
+                    .warn(&v.pos, format!("in \"{key}\": {what} is ignored"));
+                if let Some(near) = near {
+                    warning.help(format!("did you mean \"{near}\"?"));
+                }
             }
         }
         items
@@ -441,77 +496,4 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cfg::parse;
-
-    fn read(text: &str) -> (Result<DomainConfig>, Vec<String>) {
-        let mut d = Diagnostics::default();
-        let cfg = parse("g.cfg", text, &mut d);
-        let config = DomainConfig::from_cfg(&cfg, &mut d);
-        (config, d.0.iter().map(|d| d.to_string()).collect())
-    }
-
-    #[test]
-    fn a_plain_guest() {
-        let (c, d) = read(
-            "name='g'\nkernel='/k'\nmemory=128\nvcpus=2\nmaxvcpus=4\nroot='/dev/xvda'\nextra='ro'\ncpus='0-1'\n",
-        );
-        let c = c.unwrap();
-        assert!(d.is_empty(), "{d:?}");
-        assert_eq!(
-            (c.memory_kib, c.maxmem_kib, c.vcpus, c.max_vcpus),
-            (131_072, 131_072, 2, 4)
-        );
-        assert_eq!(c.cmdline, "root=/dev/xvda ro");
-        assert_eq!(c.actions, Actions::default());
-        // What is kept makes the same domain again.
-        let again = read(&c.source).0.unwrap();
-        assert_eq!((again.uuid, again.cmdline), (c.uuid, c.cmdline));
-    }
-
-    #[test]
-    fn every_mistake_at_its_place() {
-        let (c, d) = read(
-            "name='a/b'\nmemory=0\nmaxmem=4\nvcpus=0\ntype='hvm'\nuuid='x'\non_crash='explode'\ncpus=['0','x']\n\
-             disk=['nonsense']\ncolour=1\n",
-        );
-        assert!(matches!(c, Err(Error::Config(_))));
-        assert_eq!(
-            d,
-            [
-                "g.cfg:10:1: warning: unknown key \"colour\" is ignored",
-                "g.cfg:5:6: error: this type of guest is not supported yet (this release starts PV and PVH guests; take type = \"pvh\" if the kernel can be one)",
-                "g.cfg:1:6: error: a name has no slashes and no control characters",
-                "g.cfg:1:1: error: \"kernel\" is missing (give the path of a kernel in this host, or a bootloader)",
-                "g.cfg:2:8: error: \"memory\" is 0, outside 4 to 17179869184",
-                "g.cfg:4:7: error: \"vcpus\" is 0, outside 1 to 512",
-                "g.cfg:6:6: error: \"x\" is not a UUID (32 hexadecimal digits)",
-            ]
-        );
-    }
-
-    #[test]
-    fn lists_and_words_are_checked() {
-        let (_, d) = read(
-            "name='a'\nkernel='/k'\nmemory=64\nmaxmem=32\non_crash='explode'\ncpus=['0','x']\ndisk=['nonsense']\n\
-             vif=['mac=1']\ncmdline='a'\nroot='b'\non_reboot='coredump-restart'\n",
-        );
-        assert_eq!(d.len(), 6, "{d:#?}");
-        assert!(
-            d[0].starts_with("g.cfg:4:8: error: \"maxmem\" is 32, less than"),
-            "{}",
-            d[0]
-        );
-        assert!(
-            d.iter()
-                .any(|d| d.starts_with("g.cfg:6:11: error: \"x\" is not a list of CPUs")),
-            "{d:#?}"
-        );
-        assert!(
-            d.iter()
-                .any(|d| d.starts_with("g.cfg:7:7: error: in \"disk\": ")),
-            "{d:#?}"
-        );
-    }
-}
+mod tests;

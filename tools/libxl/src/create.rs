@@ -2,7 +2,9 @@
 use crate::bootloader::{Boot, Place};
 use crate::host::{Host, Image};
 use crate::migrate::is_exempt;
-use crate::{DomainConfig, Error, GuestKind, Result, StoreContext, Uuid, kind, nodes, userdata};
+use crate::{
+    DomainConfig, Error, GuestKind, Result, StoreContext, Uuid, firmware, kind, nodes, userdata,
+};
 use std::path::Path;
 use xen_abi::sysctl::{CPU_POLICY_HOST, CPU_POLICY_HVM_MAX, CPU_POLICY_PV_MAX, PHYSCAP_GNTTAB_V2};
 use xen_abi::{DomId, VcpuId};
@@ -35,6 +37,7 @@ pub struct Prepared<'a> {
     hard: Vec<CpuMap>,
     soft: Vec<CpuMap>,
     pool: u32,
+    grant_version: u32,
 }
 
 impl Host<'_> {
@@ -74,7 +77,7 @@ impl<'a> Host<'a> {
         self.check_unique(config, exempt)?;
         let phys = self.hv.physinfo()?;
         config.kind.check(&phys)?;
-        check_grants(config, &phys)?;
+        let grant_version = grant_version(config, &phys)?;
         let nodes = match (&config.cpus[..], &config.cpus_soft[..]) {
             ([], []) => vec![],
             _ => self.cpu_nodes(phys.max_cpu_id)?,
@@ -108,6 +111,7 @@ impl<'a> Host<'a> {
             hard,
             soft,
             pool,
+            grant_version,
         })
     }
 
@@ -165,11 +169,15 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Refuses a version of grant tables that the hypervisor does not have.
-fn check_grants(config: &DomainConfig, phys: &xenctrl::PhysInfo) -> Result<()> {
-    if config.max_grant_version.is_none_or(|v| v < 2) || phys.capabilities & PHYSCAP_GNTTAB_V2 != 0
-    {
-        return Ok(());
+/// The highest version of a domain's grant tables: the hypervisor's, or a lower one that is wanted.
+fn grant_version(config: &DomainConfig, phys: &xenctrl::PhysInfo) -> Result<u32> {
+    let highest = match phys.capabilities & PHYSCAP_GNTTAB_V2 {
+        0 => 1,
+        _ => 2,
+    };
+    let wanted = config.max_grant_version.unwrap_or(highest);
+    if wanted <= highest {
+        return Ok(wanted);
     }
     let message =
         "\"max_grant_version\" is 2, and this hypervisor has version 1 of grant tables only";
@@ -197,7 +205,7 @@ impl<'a> Prepared<'a> {
             max_evtchn_port: config.max_event_channels,
             max_grant_frames: config.max_grant_frames,
             max_maptrack_frames: config.max_maptrack_frames,
-            grant_version: config.max_grant_version.unwrap_or(1),
+            grant_version: self.grant_version,
             cpupool: self.pool,
             ..Default::default()
         })?;
@@ -229,7 +237,7 @@ impl<'a> Prepared<'a> {
         host.set_cpuid(dom, config)?;
         config.hardware.grant(host, dom)?;
         for v in 0..config.max_vcpus {
-            let (hard, soft) = (pick(&self.hard, v), pick(&self.soft, v));
+            let (hard, soft) = (self.hard.get(v as usize), self.soft.get(v as usize));
             if hard.is_some() || soft.is_some() {
                 host.hv.set_affinity(dom, VcpuId(v), hard, soft)?;
             }
@@ -306,7 +314,7 @@ fn from_disk<'a>(
 
 fn load<'a>(host: &'a Host<'a>, config: &DomainConfig) -> Result<Box<dyn Image + 'a>> {
     let params = PvParams {
-        kernel: config.kernel.clone(),
+        kernel: firmware::locate(&config.kernel)?,
         ramdisk: config.ramdisk.clone(),
         cmdline: config.cmdline.clone(),
         memory_pages: start_kib(config) / PAGE_KIB,
@@ -337,13 +345,5 @@ fn paging_pages(config: &DomainConfig) -> u64 {
     match config.kind {
         GuestKind::Pv => 0,
         GuestKind::Pvh => u64::from(paging_mib(config)) << 8,
-    }
-}
-
-/// The list for a vcpu: its own, or the one for all.
-fn pick(maps: &[CpuMap], vcpu: u32) -> Option<&CpuMap> {
-    match maps {
-        [all] => Some(all),
-        _ => maps.get(vcpu as usize),
     }
 }

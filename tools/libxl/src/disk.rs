@@ -54,29 +54,31 @@ pub struct Disk {
     pub script: Option<String>,
     /// Domain that serves it.
     pub backend: Option<String>,
-    /// Discard requests pass through.
-    pub discard: bool,
+    /// Whether discard requests pass through; those of a disk that can be written do by default.
+    pub discard: Option<bool>,
     /// Direct I/O on the target is safe.
     pub direct_io_safe: bool,
+    /// Whether the guest is to trust the back end, which it does by default.
+    pub trusted: Option<bool>,
 }
 
-/// Prefixes from xend's days: name, format they imply.
-const PREFIXES: &[(&str, Option<Format>)] = &[
-    ("phy:", Some(Format::Raw)),
-    ("file:", Some(Format::Raw)),
-    ("tap2:", None),
-    ("tap:", None),
-    ("aio:", Some(Format::Raw)),
-    ("ioemu:", None),
-    ("raw:", Some(Format::Raw)),
-    ("qcow2:", Some(Format::Qcow2)),
-    ("qcow:", Some(Format::Qcow)),
-    ("vhd:", Some(Format::Vhd)),
-    ("qed:", Some(Format::Qed)),
-];
-
+/// Prefixes from xend's days that say nothing which is not known otherwise.
+const PREFIXES: &[&str] = &["phy", "file", "tapdisk", "tap2", "tap", "aio", "ioemu"];
 /// Prefixes that stand for the script `block-PREFIX`.
 const SCRIPTED: &[&str] = &["drbd", "iscsi", "nbd", "enbd"];
+/// Parameters with a value, for suggestions.
+const KEYS: &[&str] = &[
+    "target",
+    "format",
+    "vdev",
+    "access",
+    "devtype",
+    "backend",
+    "backendtype",
+    "script",
+    "specification",
+    "trusted",
+];
 
 #[derive(Default)]
 struct Parts {
@@ -84,6 +86,8 @@ struct Parts {
     format: Option<Format>,
     vdev: Option<String>,
     access: Option<&'static Access>,
+    /// By position.
+    access_given: bool,
     old_prefix: bool,
     cdrom: bool,
     backendtype: Option<String>,
@@ -91,19 +95,24 @@ struct Parts {
     backend: Option<String>,
     discard: Option<bool>,
     direct_io_safe: bool,
+    trusted: Option<bool>,
 }
 
 impl Disk {
     /// Reads a specification.
     pub fn parse(spec: &str) -> Result<Disk, String> {
-        Disk::parse_words(&[spec])
+        Disk::parse_words([spec])
     }
 
-    /// Reads a specification that comes as several words; each may end in a target with commas.
-    pub fn parse_words(words: &[&str]) -> Result<Disk, String> {
+    /// The same in several words, of which each goes on where the one before it ended.
+    pub fn parse_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Disk, String> {
         let mut p = Parts::default();
-        words.iter().try_for_each(|word| p.items(word))?;
-        p.finish(&words.join(","))
+        let mut all = Vec::new();
+        for word in words {
+            p.word(word)?;
+            all.push(word);
+        }
+        p.finish(&all.join(" "))
     }
 }
 
@@ -126,9 +135,11 @@ impl Disk {
         add("script", &self.script);
         let flags = [
             (self.cdrom, ",devtype=cdrom"),
-            (self.discard, ",discard"),
-            (!self.discard, ",no-discard"),
+            (self.discard == Some(true), ",discard"),
+            (self.discard == Some(false), ",no-discard"),
             (self.direct_io_safe, ",direct-io-safe"),
+            (self.trusted == Some(true), ",trusted"),
+            (self.trusted == Some(false), ",untrusted"),
         ];
         for (_, word) in flags.iter().filter(|f| f.0) {
             spec.push_str(word);
@@ -148,14 +159,16 @@ impl Disk {
 }
 
 impl Parts {
-    /// One word's items.
-    fn items(&mut self, word: &str) -> Result<(), String> {
+    fn word(&mut self, word: &str) -> Result<(), String> {
         let mut rest = word.trim();
         while !rest.is_empty() {
             // The target may hold commas and equals signs when it is last and named.
             if let Some(target) = rest.strip_prefix("target=") {
-                self.target = Some(target.trim().into());
-                break;
+                return once(&mut self.target, "target", target.trim());
+            }
+            if let Some(after) = self.prefix(rest)? {
+                rest = after;
+                continue;
             }
             let (item, more) = rest.split_once(',').unwrap_or((rest, ""));
             self.item(item.trim())?;
@@ -164,35 +177,81 @@ impl Parts {
         Ok(())
     }
 
+    /// Takes a prefix off, if there is one; what follows it.
+    fn prefix<'a>(&mut self, text: &'a str) -> Result<Option<&'a str>, String> {
+        let Some((prefix, rest)) = text.split_once(':') else {
+            return Ok(None);
+        };
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        if !prefix.starts_with(|c: char| c.is_ascii_lowercase()) || !prefix.chars().all(plain) {
+            return Ok(None);
+        }
+        if SCRIPTED.contains(&prefix) {
+            once(&mut self.script, "script", &format!("block-{prefix}"))?;
+        } else if let Some((_, format)) = Format::NAMES.iter().find(|n| n.0 == prefix) {
+            self.set_format(*format)?;
+        } else if !PREFIXES.contains(&prefix) {
+            // It may be a device with its type, or a target such as "rbd:pool/image".
+            return match rest.starts_with(plain) {
+                true => Ok(None),
+                false => Err(format!(
+                    "\"{prefix}:\" is no prefix of a target ({}, raw, qcow2, vhd, {})",
+                    PREFIXES.join(", "),
+                    SCRIPTED.join(", ")
+                )),
+            };
+        }
+        self.old_prefix = true;
+        Ok(Some(rest))
+    }
+
     fn item(&mut self, item: &str) -> Result<(), String> {
+        let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         match item.split_once('=') {
-            Some((key, value)) if key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
-                self.named(key, value)
-            }
+            Some((key, value)) if key.chars().all(is_key) => self.named(key, value),
             _ => self.positional(item),
         }
     }
 
     fn named(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
-            "format" => self.format = Some(format(value)?),
-            "vdev" => self.vdev = Some(value.into()),
+            "format" => return self.set_format(format(value)?),
+            "vdev" => return once(&mut self.vdev, key, value),
             "access" => self.access = Some(access(value)?),
             "devtype" if matches!(value, "cdrom" | "disk") => self.cdrom = value == "cdrom",
             "devtype" => return Err(format!("devtype is \"cdrom\" or \"disk\", not \"{value}\"")),
             "backendtype" if matches!(value, "phy" | "tap" | "qdisk" | "standalone") => {
-                self.backendtype = Some(value.into());
+                return once(&mut self.backendtype, key, value);
             }
             "backendtype" => {
                 return Err(format!(
                     "backendtype is phy, tap, qdisk or standalone, not \"{value}\""
                 ));
             }
-            "script" => self.script = Some(value.into()),
-            "backend" => self.backend = Some(value.into()),
-            "specification" if matches!(value, "xen" | "virtio") => {}
-            "grant_usage" | "trusted" => {}
-            _ => return Err(format!("unknown disk parameter \"{key}\"")),
+            "script" => return once(&mut self.script, key, value),
+            "backend" => return once(&mut self.backend, key, value),
+            "specification" if value == "xen" => {}
+            "specification" if value == "virtio" => {
+                return Err(
+                    "there are no virtio disks, as there is no device model that serves them; \
+                     leave \"specification\" out"
+                        .into(),
+                );
+            }
+            "specification" => return Err(format!("specification is \"xen\", not \"{value}\"")),
+            "grant_usage" => {
+                return Err(
+                    "grant_usage is of virtio disks, which there are not; others always use grants: leave it out"
+                        .into(),
+                );
+            }
+            "trusted" if matches!(value, "0" | "1") => self.trusted = Some(value == "1"),
+            "trusted" => return Err(format!("trusted is 0 or 1, not \"{value}\"")),
+            _ => {
+                let near = crate::cfg::keys::nearest(key, KEYS.iter().copied());
+                let help = near.map_or_else(String::new, |n| format!("; did you mean \"{n}\"?"));
+                return Err(format!("unknown disk parameter \"{key}\"{help}"));
+            }
         }
         Ok(())
     }
@@ -203,48 +262,49 @@ impl Parts {
             "discard" => self.discard = Some(true),
             "no-discard" => self.discard = Some(false),
             "direct-io-safe" => self.direct_io_safe = true,
-            _ if self.target.is_none() => self.old_target(item),
+            "trusted" => self.trusted = Some(true),
+            "untrusted" => self.trusted = Some(false),
+            "no-colo" => {}
+            "colo" => return Err("there is no COLO; leave it out".into()),
+            _ if self.target.is_none() => self.target = Some(item.into()),
             _ if self.format.is_none() && !self.old_prefix => {
-                self.format = Some(if item.is_empty() {
-                    Format::Raw
-                } else {
-                    format(item)?
-                });
+                // Of a drive without a disc, the format may be left out altogether.
+                let empty = self.target.as_deref() == Some("");
+                if empty && item.contains(':') {
+                    self.format = Some(Format::Empty);
+                    return self.old_vdev(item);
+                }
+                self.format = Some(format(item)?);
             }
-            _ if self.vdev.is_none() => self.old_vdev(item)?,
-            _ if self.access.is_none() => self.access = Some(access(item)?),
+            _ if self.vdev.is_none() => return self.old_vdev(item),
+            _ if !self.access_given => {
+                self.access_given = true;
+                self.access = Some(access(item)?);
+            }
             _ => return Err(format!("nothing known to do with \"{item}\"")),
         }
         Ok(())
     }
 
-    fn old_target(&mut self, item: &str) {
-        let mut rest = item;
-        if let Some((prefix, target)) = item.split_once(':')
-            && SCRIPTED.contains(&prefix)
-        {
-            self.script = Some(format!("block-{prefix}"));
-            self.old_prefix = true;
-            rest = target;
+    fn set_format(&mut self, format: Format) -> Result<(), String> {
+        match self.format.replace(format) {
+            Some(old) if old != format => Err(format!(
+                "there are two formats, {} and {}",
+                old.name(),
+                format.name()
+            )),
+            _ => Ok(()),
         }
-        while let Some((prefix, format)) = PREFIXES.iter().find(|p| rest.starts_with(p.0)) {
-            rest = &rest[prefix.len()..];
-            self.old_prefix = true;
-            self.format = format.or(self.format);
-        }
-        self.target = Some(rest.into());
     }
 
     fn old_vdev(&mut self, item: &str) -> Result<(), String> {
-        let item = item.strip_prefix("ioemu:").unwrap_or(item);
-        let (vdev, devtype) = item.split_once(':').unwrap_or((item, ""));
+        let (vdev, devtype) = item.rsplit_once(':').unwrap_or((item, "disk"));
         match devtype {
-            "" | "disk" => {}
+            "disk" => {}
             "cdrom" => self.cdrom = true,
             other => return Err(format!("\"{other}\" after \"{vdev}:\" is not \"cdrom\"")),
         }
-        self.vdev = Some(vdev.into());
-        Ok(())
+        once(&mut self.vdev, "vdev", vdev)
     }
 
     fn finish(self, spec: &str) -> Result<Disk, String> {
@@ -279,13 +339,27 @@ impl Parts {
             backendtype: self.backendtype,
             script: self.script,
             backend: self.backend,
-            discard: self.discard.unwrap_or(writable),
+            discard: self.discard,
             direct_io_safe: self.direct_io_safe,
+            trusted: self.trusted,
         })
     }
 }
 
+/// Gives a parameter its value, unless it has one.
+fn once(slot: &mut Option<String>, key: &str, value: &str) -> Result<(), String> {
+    match slot.replace(value.into()) {
+        Some(old) if !old.is_empty() => Err(format!(
+            "\"{key}\" is given twice, as \"{old}\" and \"{value}\""
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn format(word: &str) -> Result<Format, String> {
+    if word.is_empty() {
+        return Ok(Format::Raw);
+    }
     let found = Format::NAMES.iter().find(|n| n.0 == word).map(|n| n.1);
     found.ok_or_else(|| format!("\"{word}\" is no disk format (raw, qcow, qcow2, vhd, qed)"))
 }
@@ -298,6 +372,8 @@ struct Access {
 }
 
 const ACCESS: &[Access] = &[
+    // What is left empty is as usual.
+    mode("", true, false),
     mode("r", false, false),
     mode("ro", false, false),
     mode("w", true, false),
@@ -320,95 +396,4 @@ fn access(word: &str) -> Result<&'static Access, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ok(spec: &str) -> (String, Format, u32, bool, bool) {
-        let d = Disk::parse(spec).unwrap_or_else(|e| panic!("{spec}: {e}"));
-        (d.target, d.format, d.vdev.number, d.writable, d.cdrom)
-    }
-
-    #[test]
-    fn each_word_is_read_on_its_own() {
-        let words = ["target=/dev/vg/a,b=c", "vdev=xvdb", "access=r"];
-        let d = Disk::parse_words(&words).unwrap();
-        assert_eq!((&*d.target, d.vdev.number), ("/dev/vg/a,b=c", 51728));
-        assert!(!d.writable);
-        let positions = Disk::parse_words(&["phy:/dev/vg/a", "xvdb,r"]).unwrap();
-        assert!(positions.target == "/dev/vg/a" && !positions.writable);
-        assert!(Disk::parse(&words.join(",")).is_err());
-    }
-
-    #[test]
-    fn documented_forms() {
-        let lv = || "/dev/vg/guest".to_string();
-        assert_eq!(
-            ok("/dev/vg/guest,raw,xvda,rw"),
-            (lv(), Format::Raw, 51712, true, false)
-        );
-        assert_eq!(
-            ok("/dev/vg/guest,,hda"),
-            (lv(), Format::Raw, 768, true, false)
-        );
-        assert_eq!(
-            ok("format=raw, vdev=sda1, access=r, target=/dev/vg/guest"),
-            (lv(), Format::Raw, 2049, false, false)
-        );
-        assert_eq!(
-            ok("raw:/dev/vg/guest,hda,w"),
-            (lv(), Format::Raw, 768, true, false)
-        );
-        assert_eq!(
-            ok("phy:/dev/vg/guest,xvda1,w"),
-            (lv(), Format::Raw, 51713, true, false)
-        );
-        assert_eq!(ok("file:/a.img,sda2,w").2, 2050);
-        assert!(!ok("tap:aio:/a.img,xvdb,r").3);
-        assert_eq!(ok("tap2:qcow2:/a,xvdb,w").1, Format::Qcow2);
-        assert_eq!(
-            ok("/a.iso,,hdc,cdrom"),
-            ("/a.iso".into(), Format::Raw, 5632, false, true)
-        );
-        assert!(ok("file:/a.iso,hdc:cdrom,r").4);
-        assert_eq!(
-            ok(",empty,hdc,cdrom"),
-            (String::new(), Format::Empty, 5632, false, true)
-        );
-        assert_eq!(ok("vdev=xvda,target=/a,b=c").0, "/a,b=c");
-    }
-
-    #[test]
-    fn a_specification_of_a_disk_makes_the_same_disk() {
-        for spec in [
-            "phy:/dev/vg/guest,xvda1,w!",
-            "file:/a.iso,hdc:cdrom,r",
-            ",empty,hdc,cdrom",
-            "script=block-x,vdev=xvdb,backendtype=phy,discard,direct-io-safe,target=a,b=c",
-            "drbd:res0,xvda,w",
-        ] {
-            let one = Disk::parse(spec).unwrap();
-            assert_eq!(Disk::parse(&one.spec()).unwrap(), one, "{}", one.spec());
-        }
-        let drbd = Disk::parse("drbd:res0,xvda,w").unwrap();
-        assert_eq!(
-            (drbd.script.as_deref(), &*drbd.target),
-            (Some("block-drbd"), "res0")
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        for (spec, part) in [
-            ("/a", "no virtual device"),
-            ("/a,raw,xyz,w", "xyz"),
-            ("/a,foo,xvda,w", "\"foo\" is no disk format"),
-            ("/a,raw,xvda,q", "\"q\" is no access mode"),
-            ("/a,raw,xvda,w,more", "\"more\""),
-            ("/a,raw,xvda,colour=red", "\"colour\""),
-            (",raw,xvda,w", "no target"),
-        ] {
-            let e = Disk::parse(spec).unwrap_err();
-            assert!(e.contains(part), "{spec}: {e}");
-        }
-    }
-}
+mod tests;

@@ -84,6 +84,15 @@ fn is_set(v: &Value) -> bool {
     v.as_bool() == Some(true) || v.as_u64().is_some_and(|n| n != 0) || v.as_str() == Some("True")
 }
 
+/// What is said one way or the other.
+fn stated(v: &Value) -> Option<bool> {
+    match v.as_str() {
+        Some("True") => Some(true),
+        Some("False") => Some(false),
+        _ => v.as_bool(),
+    }
+}
+
 fn disk(d: &Value) -> String {
     let mut parts = Vec::new();
     for (key, field) in [
@@ -113,6 +122,14 @@ fn disk(d: &Value) -> String {
     if is_set(&d["direct_io_safe"]) {
         parts.push("direct-io-safe".into());
     }
+    for (field, on, off) in [
+        ("discard_enable", "discard", "no-discard"),
+        ("trusted", "trusted", "untrusted"),
+    ] {
+        if let Some(yes) = stated(&d[field]) {
+            parts.push(if yes { on } else { off }.into());
+        }
+    }
     // Last: it takes all that follows.
     if let Some(path) = d["pdev_path"].as_str() {
         parts.push(format!("target={path}"));
@@ -140,6 +157,9 @@ fn vif(n: &Value) -> String {
             parts.push(format!("{key}={number}"));
         }
     }
+    if let Some(yes) = stated(&n["trusted"]) {
+        parts.push(if yes { "trusted" } else { "untrusted" }.into());
+    }
     parts.join(",")
 }
 
@@ -159,7 +179,7 @@ mod tests {
     fn there_and_back() {
         let text = "name='guest'\nkernel='/k'\nramdisk='/r'\ncmdline='a=\"b\"'\nmemory=128\nmaxmem=256\nvcpus=1\nmaxvcpus=2\n\
                     uuid='05043ff8-e6df-11f1-bb59-1dfc751db053'\non_crash='coredump-restart'\ncpu_weight=300\n\
-                    disk=['/a.img,raw,xvda,w','/b.iso,raw,xvdb,cdrom']\nvif=['mac=00:16:3e:01:02:03,bridge=br0']\n";
+                    disk=['/a.img,raw,xvda,w','/b.iso,raw,xvdb,cdrom,untrusted,no-discard']\nvif=['mac=00:16:3e:01:02:03,bridge=br0,untrusted']\n";
         let there = read(text);
         let back = read(&text_of_json(&there.json()));
         assert_eq!(back.json(), there.json());

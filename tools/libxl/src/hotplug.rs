@@ -4,13 +4,13 @@
 //! [`Script`] is one call. It cannot hang a command: it is ended, with all that it started, after a bounded time.
 use crate::device::{Handle, poll};
 use crate::{Error, Host, Result};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where scripts are that are named without a path.
-const SCRIPTS: &str = "/etc/xen/scripts";
+/// Where scripts are that are named without a path: the administrator's and those of Xen's packages, then our own.
+const SCRIPTS: [&str; 2] = ["/etc/xen/scripts", "/usr/lib/corten/scripts"];
 /// How much of what a script said is repeated.
 const TAIL: usize = 400;
 
@@ -28,22 +28,70 @@ pub(crate) struct Script<'a> {
     pub name: &'a str,
 }
 
-/// Where a script is that a configuration names.
+/// Where a script is that a configuration names; where one of that name would be, if it is nowhere.
 pub(crate) fn locate(script: &str) -> PathBuf {
-    Path::new(SCRIPTS).join(script)
+    locate_in(&SCRIPTS.map(Path::new), script)
 }
 
-/// Checks that a script can be run, before anything exists.
-pub(crate) fn check(path: &Path, name: &str) -> Result<()> {
+fn locate_in(dirs: &[&Path], script: &str) -> PathBuf {
+    let mut places = dirs.iter().map(|d| d.join(script));
+    let first = places.next().unwrap_or_default();
+    if first.exists() {
+        return first;
+    }
+    places.find(|p| p.exists()).unwrap_or(first)
+}
+
+/// Finds the script that a configuration names and checks that it can be run, before anything exists. `name` is the
+/// device's, for messages.
+pub(crate) fn find(script: &str, name: &str) -> Result<PathBuf> {
+    find_in(&SCRIPTS.map(Path::new), script, name)
+}
+
+fn find_in(dirs: &[&Path], script: &str, name: &str) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let wrong = match std::fs::metadata(path) {
+    let path = locate_in(dirs, script);
+    let wrong = match std::fs::metadata(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound && !script.contains('/') => {
+            return Err(nowhere(dirs, script, name));
+        }
         Err(e) => e.to_string(),
         Ok(m) if !m.is_file() => "it is not a file".into(),
         Ok(m) if m.permissions().mode() & 0o111 == 0 => "it is not executable".into(),
-        Ok(_) => return Ok(()),
+        Ok(_) => return Ok(path),
     };
     let message = format!("{name}: hotplug script {}: {wrong}", path.display());
     Err(Error::new(message).hint("correct \"script\", or make the file executable with chmod +x"))
+}
+
+fn nowhere(dirs: &[&Path], script: &str, name: &str) -> Error {
+    let places: Vec<_> = dirs.iter().map(|d| d.display().to_string()).collect();
+    let there = names(dirs);
+    let message = format!(
+        "{name}: there is no hotplug script \"{script}\" in {}",
+        places.join(" or ")
+    );
+    Error::new(message).hint(match there.as_slice() {
+        [] => "there is none at all; give the full path of one".into(),
+        there => format!("there are {}; or give the full path", there.join(", ")),
+    })
+}
+
+/// The scripts there are: what can be run, in order.
+fn names(dirs: &[&Path]) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let entries = dirs.iter().flat_map(std::fs::read_dir).flatten().flatten();
+    let runs = |e: &std::fs::DirEntry| {
+        std::fs::metadata(e.path())
+            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    let mut names: Vec<String> = entries
+        .filter(runs)
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 impl Script<'_> {
@@ -135,5 +183,50 @@ fn said(output: &mut std::fs::File) -> String {
     match String::from_utf8_lossy(&text).trim() {
         "" => String::new(),
         text => format!("; it said: {}", text.replace('\n', "; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_name_is_looked_up_here_and_there_and_a_path_is_not() {
+        let base = std::env::temp_dir().join(format!("scripts-{}", std::process::id()));
+        let (ours, theirs) = (base.join("ours"), base.join("theirs"));
+        for (dir, name, mode) in [
+            (&theirs, "block", 0o755),
+            (&theirs, "common.sh", 0o644),
+            (&ours, "block", 0o755),
+            (&ours, "vif-nat", 0o755),
+        ] {
+            std::fs::create_dir_all(dir).unwrap();
+            std::fs::write(dir.join(name), "#!/bin/sh\n").unwrap();
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(dir.join(name), permissions).unwrap();
+        }
+        let dirs = [&*theirs, &*ours];
+        let find = |script: &str| find_in(&dirs, script, "vif 0").map_err(|e| e.to_string());
+        assert_eq!(find("block"), Ok(theirs.join("block")));
+        assert_eq!(find("vif-nat"), Ok(ours.join("vif-nat")));
+        let full = ours.join("block");
+        assert_eq!(find(full.to_str().unwrap()), Ok(full));
+        let e = find("vif-brigde").unwrap_err();
+        for part in [
+            "vif 0: there is no hotplug script \"vif-brigde\" in ",
+            "/theirs or ",
+            "/ours",
+            "there are block, vif-nat; or give the full path",
+        ] {
+            assert!(e.contains(part), "{e}");
+        }
+        assert!(
+            find("/nowhere/x")
+                .unwrap_err()
+                .contains("/nowhere/x: No such file")
+        );
+        assert!(find("common.sh").unwrap_err().contains("not executable"));
+        let _ = std::fs::remove_dir_all(base);
     }
 }

@@ -157,7 +157,7 @@ impl DomainConfig {
             ("vcpu_soft_affinity", &self.cpus_soft),
         ] {
             if !lists.is_empty() {
-                put(key, affinity(lists, self.max_vcpus));
+                put(key, affinity(lists));
             }
         }
         let pinned = !self.cpus.is_empty() || !self.cpus_soft.is_empty();
@@ -185,6 +185,9 @@ impl DomainConfig {
         }
         if self.max_maptrack_frames >= 0 {
             put("max_maptrack_frames", json!(self.max_maptrack_frames));
+        }
+        if let Some(version) = self.max_grant_version {
+            put("max_grant_version", json!(version));
         }
         put("sched_params", sched);
         put("claim_mode", word(self.shares.claim.unwrap_or(true)));
@@ -216,16 +219,13 @@ impl DomainConfig {
 }
 
 /// A list of CPUs for each vcpu, as far as numbers go without knowing the machine.
-fn affinity(lists: &[CpuList], vcpus: u32) -> Value {
+fn affinity(lists: &[CpuList]) -> Value {
     // As many as libxl has in its smallest map.
     let one = |l: &CpuList| match l.resolve(&vec![0; l.highest() as usize / 8 * 8 + 8]) {
         Ok(map) => map.iter().collect::<Vec<u32>>(),
         Err(_) => vec![],
     };
-    match lists {
-        [all] => json!(vec![one(all); vcpus as usize]),
-        _ => json!(lists.iter().map(one).collect::<Vec<_>>()),
-    }
+    json!(lists.iter().map(one).collect::<Vec<_>>())
 }
 
 impl Disk {
@@ -245,7 +245,6 @@ impl Disk {
             put("script", json!(s));
         }
         // As libxl prints them: what is as usual is left out.
-        let usual = self.writable;
         for (key, there) in [
             ("removable", self.cdrom),
             ("readwrite", self.writable),
@@ -258,11 +257,10 @@ impl Disk {
         if self.direct_io_safe {
             put("direct_io_safe", json!(true));
         }
-        if self.discard != usual {
-            put(
-                "discard_enable",
-                json!(if self.discard { "True" } else { "False" }),
-            );
+        for (key, value) in [("discard_enable", self.discard), ("trusted", self.trusted)] {
+            if let Some(on) = value {
+                put(key, word(on));
+            }
         }
         Value::Object(disk)
     }
@@ -298,6 +296,9 @@ fn nic(position: usize, v: &Vif) -> Value {
     if let Some((bytes, usecs)) = v.rate {
         nic.insert("rate_bytes_per_interval".into(), json!(bytes));
         nic.insert("rate_interval_usecs".into(), json!(usecs));
+    }
+    if let Some(trusted) = v.trusted {
+        nic.insert("trusted".into(), word(trusted));
     }
     Value::Object(nic)
 }

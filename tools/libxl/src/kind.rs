@@ -49,16 +49,30 @@ impl GuestKind {
                 GuestKind::Pv
             }
         };
-        let given = word.is_some();
-        match of("builder") {
-            (None | Some("generic" | "linux"), _) => {}
-            // The newer key is the one that counts.
-            (Some("hvm"), _) if given => {}
-            (Some("hvm"), pos) => diags
-                .error(&pos, "HVM guests are not supported yet")
+        let (builder, at) = of("builder");
+        // PVH guests came when "builder" was gone already.
+        let agrees = match builder {
+            Some("generic" | "linux") => matches!(word, None | Some("pv")),
+            Some("hvm") => matches!(word, None | Some("hvm")),
+            _ => true,
+        };
+        match builder {
+            None | Some("generic" | "linux") if agrees => {}
+            Some("hvm") if word.is_none() => diags
+                .error(&at, "HVM guests are not supported yet")
                 .help(help),
-            (Some(_), pos) => diags
-                .error(&pos, "\"builder\" is \"generic\" or \"hvm\"")
+            Some(b @ ("generic" | "linux" | "hvm")) if !agrees => diags
+                .error(
+                    &at,
+                    format!(
+                        "\"builder\" is \"{b}\", and \"type\" is \"{}\": they contradict each other",
+                        word.unwrap_or_default()
+                    ),
+                )
+                .help("leave \"builder\" out: \"type\" is what counts today"),
+            Some("hvm") => {}
+            _ => diags
+                .error(&at, "\"builder\" is \"generic\" or \"hvm\"")
                 .help("better use \"type\""),
         }
         kind
@@ -93,4 +107,47 @@ impl GuestKind {
 pub(crate) fn paging_mib(memory_kib: u64, vcpus: u32) -> u32 {
     let kib = 4 * (256 * u64::from(vcpus) + 2 * (memory_kib / 1024));
     u32::try_from(kib.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cfg::parse;
+
+    fn read(text: &str) -> (GuestKind, Vec<String>) {
+        let mut d = Diagnostics::default();
+        let kind = GuestKind::read(&parse("g", text, &mut d), &mut d);
+        (kind, d.0.iter().map(|d| d.to_string()).collect())
+    }
+
+    #[test]
+    fn builder_and_type_agree_or_are_refused() {
+        for (text, kind) in [
+            ("", GuestKind::Pv),
+            ("builder='generic'", GuestKind::Pv),
+            ("builder='generic'\ntype='pv'", GuestKind::Pv),
+            ("type='pvh'", GuestKind::Pvh),
+        ] {
+            assert_eq!(read(text), (kind, vec![]), "{text}");
+        }
+        for text in [
+            "builder='hvm'\ntype='pv'",
+            "builder='hvm'\ntype='pvh'",
+            "builder='generic'\ntype='pvh'",
+            "type='hvm'\nbuilder='generic'",
+        ] {
+            let said = read(text).1.join("; ");
+            assert!(said.contains("contradict each other"), "{text}: {said}");
+        }
+        for (text, word) in [
+            ("builder='hvm'", "HVM guests"),
+            ("builder='x'", "\"generic\" or"),
+        ] {
+            let said = read(text).1;
+            assert!(
+                said.len() == 1 && said[0].contains(word),
+                "{text}: {said:?}"
+            );
+        }
+    }
 }

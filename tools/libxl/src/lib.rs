@@ -19,6 +19,7 @@ mod destroy;
 mod device;
 mod disk;
 mod error;
+mod firmware;
 mod from_json;
 mod hardware;
 mod host;

@@ -56,15 +56,77 @@ const MAX_DEVID: u32 = 1000;
 /// Default interval of a rate limit, in microseconds.
 const RATE_INTERVAL: u64 = 50_000;
 
+/// A part of a specification that means nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Unknown {
+    /// Which, for a message.
+    pub what: String,
+    /// What was meant, perhaps.
+    pub near: Option<&'static str>,
+}
+
+/// What a specification can have.
+const KEYS: &[&str] = &[
+    "backend",
+    "bridge",
+    "devid",
+    "gatewaydev",
+    "ip",
+    "mac",
+    "model",
+    "mtu",
+    "netdev",
+    "rate",
+    "script",
+    "trusted",
+    "type",
+    "untrusted",
+    "vifname",
+    "vlan",
+];
+
 impl Vif {
     /// Reads a specification; an empty one is an interface with defaults.
     pub fn parse(spec: &str) -> Result<Vif, String> {
+        let mut unknown = Vec::new();
+        let vif = Vif::parse_with(spec, &mut unknown)?;
+        match unknown.into_iter().next() {
+            None => Ok(vif),
+            Some(Unknown { what, near: None }) => {
+                Err(format!("{what}; there are {}", KEYS.join(", ")))
+            }
+            Some(Unknown {
+                what,
+                near: Some(n),
+            }) => Err(format!("{what}; did you mean \"{n}\"?")),
+        }
+    }
+
+    /// The same, but what is unknown is noted and left out, as configurations of other toolstacks need it.
+    pub(crate) fn parse_with(spec: &str, unknown: &mut Vec<Unknown>) -> Result<Vif, String> {
         let mut vif = Vif::default();
         for item in spec.split(',').map(str::trim).filter(|i| !i.is_empty()) {
-            let Some((key, value)) = item.split_once('=') else {
-                return Err(format!("\"{item}\" is not of the form key=value"));
+            let (key, value) = match item.split_once('=') {
+                Some((key, value)) => (key.trim(), Some(value.trim())),
+                None => (item, None),
             };
-            vif.set(key.trim(), value.trim())?;
+            let known = match (key, value) {
+                ("trusted" | "untrusted", None) => {
+                    vif.trusted = Some(key == "trusted");
+                    true
+                }
+                (_, Some(value)) => vif.set(key, value)?,
+                (_, None) if KEYS.contains(&key) => {
+                    return Err(format!("\"{key}\" is not of the form {key}=value"));
+                }
+                _ => false,
+            };
+            if !known {
+                unknown.push(Unknown {
+                    what: format!("unknown vif parameter \"{key}\""),
+                    near: crate::cfg::keys::nearest(key, KEYS.iter().copied()),
+                });
+            }
         }
         Ok(vif)
     }
@@ -97,7 +159,8 @@ impl Vif {
         given.collect::<Vec<_>>().join(",")
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+    /// Takes one setting; says whether there is such a key.
+    fn set(&mut self, key: &str, value: &str) -> Result<bool, String> {
         let text = || Some(value.to_string());
         match key {
             "mac" => {
@@ -146,14 +209,14 @@ impl Vif {
                     _ => return Err(format!("trusted is 0 or 1, not \"{value}\"")),
                 })
             }
-            "accel" => {}
-            _ => return Err(format!("unknown vif parameter \"{key}\"")),
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 }
 
-/// `10Mb/s`, `250KB/s`, `1MB/s@20ms`: to bytes per interval, and the interval in microseconds.
+/// `10Mb/s`, `250KB/s`, `1MB/s@20ms`: to bytes per interval, and the interval in microseconds. An interval without a
+/// unit is of seconds; `m` and `u` will do for `ms` and `us`. Numbers are of 32 bits, their product of 64.
 fn rate(text: &str) -> Option<(u64, u64)> {
     let (speed, interval) = text
         .split_once('@')
@@ -161,36 +224,40 @@ fn rate(text: &str) -> Option<(u64, u64)> {
     let interval = match interval {
         None => RATE_INTERVAL,
         Some(i) => {
-            let (number, unit) = i.split_at(i.find(|c: char| !c.is_ascii_digit())?);
+            let (number, unit) = number_and_unit(i)?;
             let scale = match unit {
-                "us" => 1,
-                "ms" => 1000,
-                "s" => 1_000_000,
+                "us" | "u" => 1,
+                "ms" | "m" => 1000,
+                "s" | "" => 1_000_000,
                 _ => return None,
             };
-            let interval = number.parse::<u64>().ok()?.checked_mul(scale)?;
-            u32::try_from(interval).ok()?.into()
+            u32::try_from(number.checked_mul(scale)?).ok()?.into()
         }
     };
-    let speed = speed.strip_suffix("/s")?;
-    let (number, unit) = speed.split_at(speed.find(|c: char| !c.is_ascii_digit())?);
-    let number: u64 = number.parse().ok()?;
+    let (number, unit) = number_and_unit(speed.strip_suffix("/s")?)?;
     let bytes = match unit {
         "b" => number / 8,
-        "Kb" => number.checked_mul(1000)? / 8,
-        "Mb" => number.checked_mul(1_000_000)? / 8,
+        "Kb" => number * 1000 / 8,
+        "Mb" => number * 1_000_000 / 8,
         "Gb" => number.checked_mul(1_000_000_000)? / 8,
         "B" => number,
-        "KB" => number.checked_mul(1000)?,
-        "MB" => number.checked_mul(1_000_000)?,
+        "KB" => number * 1000,
+        "MB" => number * 1_000_000,
         "GB" => number.checked_mul(1_000_000_000)?,
         _ => return None,
     };
-    let per_interval = u128::from(bytes) * u128::from(interval) / 1_000_000;
-    u64::try_from(per_interval)
-        .ok()
-        .filter(|b| *b > 0)
-        .map(|b| (b, interval))
+    let per_interval = bytes.checked_mul(interval)? / 1_000_000;
+    (per_interval > 0).then_some((per_interval, interval))
+}
+
+/// A number of 32 bits that is not zero, and what follows it.
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number = number.parse::<u32>().ok().filter(|n| *n > 0)?;
+    Some((number.into(), unit))
 }
 
 #[cfg(test)]
@@ -225,8 +292,9 @@ mod tests {
             ("mac=1", "\"1\" is no MAC"),
             ("mac=01:16:3e:01:02:03", "multicast"),
             ("mac=00:16:3e:01:02:03:04", "no MAC"),
-            ("bridge", "key=value"),
-            ("brigde=br0", "\"brigde\""),
+            ("bridge", "bridge=value"),
+            ("brigde=br0", "\"brigde\"; did you mean \"bridge\"?"),
+            ("foo", "\"foo\"; there are backend, bridge, "),
             ("rate=fast", "no rate"),
             ("type=other", "type is"),
             ("vifname=much-too-long-a-name", "no interface's name"),
@@ -236,6 +304,51 @@ mod tests {
         ] {
             let e = Vif::parse(spec).unwrap_err();
             assert!(e.contains(part), "{spec}: {e}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_left_out_of_a_configuration() {
+        let mut unknown = Vec::new();
+        let vif = Vif::parse_with("brigde=br0,mtu=1400,accel=1,untrusted", &mut unknown).unwrap();
+        assert_eq!((vif.mtu, vif.trusted), (Some(1400), Some(false)));
+        let near: Vec<_> = unknown.iter().map(|u| u.near).collect();
+        assert_eq!(near, [Some("bridge"), None]);
+        assert_eq!(Vif::parse("trusted").unwrap().trusted, Some(true));
+    }
+
+    /// What Xen's own test of vif specifications has.
+    #[test]
+    fn rates_as_xen_has_them() {
+        for (usual, speeds) in [
+            (
+                (100_000, 50_000),
+                ["16000000b/s", "2000000B/s", "16Mb/s", "2MB/s"].as_slice(),
+            ),
+            ((100, 50_000), &["16Kb/s", "2KB/s"]),
+            ((50_000_000, 50_000), &["8Gb/s", "1GB/s"]),
+        ] {
+            for speed in speeds {
+                assert_eq!(rate(speed), Some(usual), "{speed}");
+                assert_eq!(rate(&format!("{speed}@50ms")), Some(usual), "{speed}");
+            }
+        }
+        for (text, got) in [
+            ("80Mb/s@1s", (10_000_000, 1_000_000)),
+            ("10MB/s@1s", (10_000_000, 1_000_000)),
+            ("10MB/s@1", (10_000_000, 1_000_000)),
+            ("10MB/s@5", (50_000_000, 5_000_000)),
+            ("10MB/s@5m", (50_000, 5_000)),
+            ("10MB/s@5u", (50, 5)),
+        ] {
+            assert_eq!(rate(text), Some(got), "{text}");
+        }
+        for bad in "foo 10MB 10MB/m 10ZB 10ZB/s 10ZB/m 4294967296b/s 4294967296Kb/s 4294967296Mb/s \
+                    4294967296Gb/s 0B/s 10Mb/s@foo 10Mb/s@10h 10MB/s@foo 10MB/s@10h 1B/s@4294967296us \
+                    1B/s@4294968ms 1B/s@4295s 1B/s@0us 4294967295GB/s@5us 4296MB/s@4294s @"
+            .split_whitespace()
+        {
+            assert_eq!(rate(bad), None, "{bad}");
         }
     }
 }

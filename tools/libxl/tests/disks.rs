@@ -97,7 +97,10 @@ fn what_cannot_work_is_refused_before_a_domain_exists() {
         ),
         (
             vec![format!("script=nowhere,vdev=xvda,target=x")],
-            vec!["disk xvda (x)", "/etc/xen/scripts/nowhere"],
+            vec![
+                "disk xvda (x)",
+                "\"nowhere\" in /etc/xen/scripts or /usr/lib/corten/scripts",
+            ],
         ),
         (
             vec![format!("script={plain},vdev=xvda,target=x")],

@@ -18,8 +18,8 @@ const KEYS: &[&str] = &[
     "run_hotplug_scripts",
     "lockfile",
     "max_grant_frames",
-    "max_maptrack_frames",
     "max_grant_version",
+    "max_maptrack_frames",
     "vif.default.script",
     "vif.default.bridge",
     "vif.default.backend",
@@ -349,9 +349,9 @@ impl XlConf {
             _ => &self.cpumask_hvm,
         };
         for allowed in [&self.cpumask, kind].into_iter().flatten() {
-            if config.cpus.is_empty() {
-                config.cpus.push(CpuList::all());
-            }
+            // A vcpu without a list of its own gets one.
+            let vcpus = config.max_vcpus as usize;
+            config.cpus.resize(vcpus, CpuList::all());
             for list in &mut config.cpus {
                 *list = list.clone().within(allowed);
             }
@@ -398,8 +398,23 @@ mod tests {
             (c.vif_bridge.as_deref(), c.lockfile),
             (Some("br0"), PathBuf::from("/run/x"))
         );
+        let (c, _) = parse("xl.conf", "max_grant_version=1\n");
+        assert_eq!(c.max_grant_version, Some(1));
         let (c, _) = parse("xl.conf", "autoballoon=0\nclaim_mode=0\n");
         assert!(c.autoballoon == AutoBalloon::Off && !c.claim_mode);
+    }
+
+    #[test]
+    fn every_vcpu_is_kept_to_the_cpus_of_guests() {
+        let mut d = Diagnostics::default();
+        let text = "name='g'\nkernel='/k'\nmemory=64\nvcpus=3\ncpus=['0-2']\n";
+        let cfg = libxl::cfg::parse("g.cfg", text, &mut d);
+        let mut config = DomainConfig::from_cfg(&cfg, &mut d).unwrap();
+        let (c, _) = parse("xl.conf", "vm.cpumask=\"1-3\"\n");
+        c.confine(&mut config);
+        let maps = config.cpus.iter().map(|l| l.resolve(&[0; 4]).unwrap());
+        let cpus: Vec<Vec<u32>> = maps.map(|m| m.iter().collect()).collect();
+        assert_eq!(cpus, [vec![1, 2], vec![1, 2, 3], vec![1, 2, 3]]);
     }
 
     #[test]

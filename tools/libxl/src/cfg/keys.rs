@@ -1,4 +1,5 @@
 //! THE TABLE of configuration keys: name, type, whether it has an effect yet, and what it is for.
+pub use super::nearest::nearest;
 use super::{Cfg, Diagnostics, Value, ValueKind};
 
 /// What values a key takes. An atom is a string or a number; where a number is wanted, a string that spells one will do.
@@ -124,8 +125,18 @@ pub const KEYS: &[Key] = &[
         Used,
         "What CPUID shows the guest: \"host,FEATURE=0,...\", or a list of leaves with their bits.",
     ),
-    key("cpus", StrOrList, Used, "CPUs that the vcpus may run on."),
-    key("cpus_soft", StrOrList, Used, "CPUs that the vcpus prefer."),
+    key(
+        "cpus",
+        StrOrList,
+        Used,
+        "CPUs that the vcpus may run on: one string for all, or a list with one for each.",
+    ),
+    key(
+        "cpus_soft",
+        StrOrList,
+        Used,
+        "CPUs that the vcpus prefer, in the same form.",
+    ),
     key("device_model", Str, Never, "Write device_model_override."),
     key(
         "device_model_args",
@@ -170,7 +181,8 @@ pub const KEYS: &[Key] = &[
         "disk",
         StrList,
         Used,
-        "Disks: target, format, vdev, access.",
+        "Disks: target, format, vdev, access. A script=... is looked for in /etc/xen/scripts, then in \
+         /usr/lib/corten/scripts, which has 'block'.",
     ),
     key("display", Str, Hvm, "X display."),
     key("dm_restrict", Bool, Hvm, "Confine the device model."),
@@ -189,7 +201,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("extra", Str, Used, "Adds to the kernel command line."),
     key("extratime", Int, Never, "Of a scheduler that is gone."),
-    key("firmware", Str, Hvm, "Firmware."),
+    key(
+        "firmware",
+        Str,
+        Used,
+        "'pvgrub64': GRUB as a PV guest's kernel, which boots from the guest's own disk.",
+    ),
     key("firmware_override", Str, Hvm, "hvmloader file."),
     key("gfx_passthru", StrOrInt, Hvm, "Graphics passthrough."),
     key("gic_version", Str, Never, "Of other machines."),
@@ -232,7 +249,7 @@ pub const KEYS: &[Key] = &[
         "max_grant_version",
         Int,
         Used,
-        "Highest grant table version.",
+        "Highest grant table version; the hypervisor's highest if absent.",
     ),
     key(
         "max_maptrack_frames",
@@ -241,9 +258,19 @@ pub const KEYS: &[Key] = &[
         "Grant mappings, in frames of the tracking table.",
     ),
     key("maxmem", Int, Used, "Memory it may grow to, in MiB."),
-    key("maxvcpus", Int, Used, "Vcpus that can be brought online."),
+    key(
+        "maxvcpus",
+        Int,
+        Used,
+        "Vcpus that can be brought online; as many as vcpus if absent.",
+    ),
     key("mca_caps", StrList, Later, "Machine check capabilities."),
-    key("memory", Int, Used, "Memory at start, in MiB."),
+    key(
+        "memory",
+        Int,
+        Used,
+        "Memory at start, in MiB; maxmem if absent, or 32.",
+    ),
     key("mmio_hole", Int, Hvm, "MMIO hole, in MiB."),
     key("ms_vm_genid", Str, Hvm, "Generation id."),
     key("msr_relaxed", Bool, Later, "Tolerate unknown MSRs."),
@@ -379,13 +406,19 @@ pub const KEYS: &[Key] = &[
     key("usbdevice", StrOrList, Hvm, "Emulated USB devices."),
     key("usbversion", Int, Hvm, "USB version."),
     key("uuid", Str, Used, "The domain's UUID; random if absent."),
-    key("vcpus", Int, Used, "Vcpus online at start."),
+    key("vcpus", Int, Used, "Vcpus online at start; 1 if absent."),
     key("vdispl", StrList, Later, "Virtual displays."),
     key("vendor_device", Str, Hvm, "Vendor device."),
     key("vfb", StrList, Later, "Virtual framebuffers."),
     key("vga", Str, Hvm, "Video card."),
     key("videoram", Int, Hvm, "Video memory, in MiB."),
-    key("vif", StrList, Used, "Network interfaces."),
+    key(
+        "vif",
+        StrList,
+        Used,
+        "Network interfaces. A script=... is looked for in /etc/xen/scripts, then in /usr/lib/corten/scripts, which \
+         has 'vif-bridge', 'vif-route', 'vif-nat' and 'vif-openvswitch'.",
+    ),
     key("vif2", StrList, Never, "Write vif."),
     key("viridian", BoolOrList, Hvm, "Hyper-V enlightenments."),
     key("virtio", StrList, Later, "Virtio devices."),
@@ -496,40 +529,6 @@ fn check_type(key: &Key, value: &Value) -> Result<(), (super::Pos, String)> {
         (List, ValueKind::List(_)) => Ok(()),
         (IntList | List, _) => wrong(value, "a list, as in [ ... ]"),
     }
-}
-
-/// The candidate that `word` most probably stands for, if one is near.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_ascii_lowercase();
-    let limit = match word.chars().count() {
-        0..=2 => 1,
-        3..=5 => 2,
-        _ => 3,
-    };
-    candidates
-        .map(|c| (distance(&word, c), c))
-        .filter(|(d, _)| *d <= limit)
-        .min_by_key(|(d, _)| *d)
-        .map(|(_, c)| c)
-}
-
-/// Edits (insert, delete, replace, swap neighbours) between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before: Vec<usize> = vec![0; b.len() + 1];
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut next = vec![i; b.len() + 1];
-        for j in 1..=b.len() {
-            let replace = row[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            next[j] = replace.min(row[j] + 1).min(next[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                next[j] = next[j].min(before[j - 2] + 1);
-            }
-        }
-        before = std::mem::replace(&mut row, next);
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! `DomainConfig` (in `config`) gives the settings their meaning. Everything found on the way is a [`Diagnostic`].
 pub mod keys;
 mod lex;
+mod nearest;
 mod parse;
 
 use std::fmt;

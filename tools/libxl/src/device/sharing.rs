@@ -20,10 +20,16 @@ enum Identity {
 }
 
 fn identity(disk: &Disk) -> Option<Identity> {
-    if let Some(script) = &disk.script {
-        return Some(Identity::Scripted(locate(script), disk.target.clone()));
-    }
-    of_path(Path::new(&disk.target))
+    let Some(script) = &disk.script else {
+        return of_path(Path::new(&disk.target));
+    };
+    // Scripts such as "block" take paths too: what is there is the same disk with a script as without.
+    let path = disk
+        .target
+        .trim_start_matches("phy:")
+        .trim_start_matches("file:");
+    of_path(Path::new(path))
+        .or_else(|| Some(Identity::Scripted(locate(script), disk.target.clone())))
 }
 
 fn of_path(path: &Path) -> Option<Identity> {
@@ -121,7 +127,9 @@ fn of_device(host: &Host, h: &Handle, ours: Option<DomId>) -> Result<Option<Use>
     // A qdisk's has the format in front.
     let target = match &*h.kind {
         "qdisk" => params.split_once(':').map_or(&*params, |p| p.1),
-        _ => &params,
+        _ => params
+            .trim_start_matches("phy:")
+            .trim_start_matches("file:"),
     };
     let identity = match of_path(Path::new(target)) {
         Some(i) => i,

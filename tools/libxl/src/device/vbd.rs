@@ -106,9 +106,7 @@ fn source(disk: &Disk) -> Result<Source> {
         return Ok(Source::Empty);
     }
     if let Some(script) = &disk.script {
-        let path = hotplug::locate(script);
-        hotplug::check(&path, &name)?;
-        return Ok(Source::Script(path));
+        return Ok(Source::Script(hotplug::find(script, &name)?));
     }
     match std::fs::metadata(&disk.target) {
         Err(e) => Err(fail(format!("{}: {e}", disk.target)).hint(missing(&disk.target))),
@@ -290,7 +288,10 @@ fn values(disk: &Disk, source: &Source) -> (super::Values, super::Values) {
         ),
         ("mode", if disk.writable { "w" } else { "r" }.into()),
         ("device-type", kind.into()),
-        ("discard-enable", flag(disk.discard)),
+        (
+            "discard-enable",
+            flag(disk.discard.unwrap_or(disk.writable)),
+        ),
         ("direct-io-safe", flag(disk.direct_io_safe)),
         ("specification", "xen".into()),
         ("params", params),
@@ -300,7 +301,7 @@ fn values(disk: &Disk, source: &Source) -> (super::Values, super::Values) {
     let front = vec![
         ("virtual-device", disk.vdev.number.to_string()),
         ("device-type", kind.into()),
-        ("trusted", "1".into()),
+        ("trusted", flag(disk.trusted.unwrap_or(true))),
     ];
     (front, back)
 }

@@ -4,7 +4,7 @@
 //! [`Place`] says which, for one interface. `bridge` knows the host's interfaces, `hotplug` runs scripts.
 use super::{Device, Handle, check_driver, detach_forced, handles, poll, publish, wait_ready};
 use crate::bridge::Net;
-use crate::hotplug::{self, Script, locate};
+use crate::hotplug::{self, Script};
 use crate::migrate::is_exempt;
 use crate::{DomainConfig, Error, Host, Mac, Result, StoreContext, Uuid, Vif};
 use std::path::PathBuf;
@@ -99,11 +99,7 @@ fn check_new(host: &Host, vifs: &[(u32, &Vif)], uuid: Uuid, exempt: Option<Uuid>
 /// What connects an interface, if that is there.
 fn place(host: &Host, vif: &Vif, name: &str) -> Result<Place> {
     match &vif.script {
-        Some(script) => {
-            let path = locate(script);
-            hotplug::check(&path, name)?;
-            Ok(Place::Script(path))
-        }
+        Some(script) => Ok(Place::Script(hotplug::find(script, name)?)),
         None => {
             let bridge = Net::of(host).bridge(vif.bridge.as_deref(), name)?;
             Ok(Place::Bridge(bridge))
@@ -266,7 +262,8 @@ fn device(dom: DomId, id: u32, mac: Mac, vif: &Vif, place: &Place) -> Device {
     back.extend(optional.into_iter().filter_map(|(k, v)| Some((k, v?))));
     let mut front = vec![("handle", id.to_string()), ("mac", mac)];
     front.extend(number(vif.mtu).map(|m| ("mtu", m)));
-    front.extend(vif.trusted.map(|t| ("trusted", u32::from(t).to_string())));
+    let trusted = vif.trusted.unwrap_or(true);
+    front.push(("trusted", u32::from(trusted).to_string()));
     Device {
         handle: Handle::new(dom, "vif", id),
         front,

@@ -19,12 +19,12 @@ fn domain(host: &Host, word: &str) -> Result<DomId, Failure> {
 
 /// A disk from words: each a part of a specification (`phy:/dev/vg/d,xvdb,w`), or a setting (`vdev=xvdb`).
 fn disk(words: &[String]) -> Result<Disk, Failure> {
-    match words {
+    let disk = match words {
         // As in a configuration file: disk="..." or disk=["..."].
         [one] if one.trim_start().starts_with("disk=") => Disk::parse(&from_setting(one)?),
-        words => Disk::parse_words(&words.iter().map(String::as_str).collect::<Vec<_>>()),
-    }
-    .or_else(fail)
+        words => Disk::parse_words(words.iter().map(String::as_str)),
+    };
+    disk.or_else(fail)
 }
 
 fn from_setting(word: &str) -> Result<String, Failure> {
@@ -86,10 +86,10 @@ pub fn block_list(ctx: &Ctx, args: &Parsed) -> Outcome {
                     line(&c, &handle)?;
                 }
                 if let Some(why) = host.dead_qemu(dom) {
-                    say!("xl: warning: {why}");
+                    eprintln!("xl: warning: {why}");
                 }
             }
-            Err(Failure::Message(m)) => say!("{m}"),
+            Err(Failure::Message(m)) => eprintln!("{m}"),
             Err(e) => return Err(e),
         }
     }
@@ -133,16 +133,6 @@ fn change_disc(ctx: &Ctx, args: &Parsed, image: Option<&str>) -> Outcome {
     let host = c.host();
     let dom = find(&host, args.operand(0))?;
     let vdev = vdev(args.operand(1))?;
-    if ctx.dry_run {
-        let image = image.unwrap_or_default();
-        let spec = format!("vdev={vdev},access=r,devtype=cdrom,target={image}");
-        let disk = Disk::parse(&spec).or_else(fail)?;
-        if !image.is_empty() {
-            std::fs::metadata(image).or_else(|e| fail(format!("{image}: {e}")))?;
-        }
-        println!("disk: {}\n", super::list::pretty(&disk.json()));
-        return Ok(ExitCode::SUCCESS);
-    }
     locked(|| Ok(host.change_disc(dom, &vdev, image)?))?;
     Ok(ExitCode::SUCCESS)
 }
