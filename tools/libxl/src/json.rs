@@ -21,6 +21,7 @@ impl Host<'_> {
                     c.name = name;
                 }
                 c.memory_kib = self.target(dom).unwrap_or(c.memory_kib);
+                c.maxmem_kib = self.limit(dom).unwrap_or(c.maxmem_kib);
                 let running = Running {
                     sched,
                     online: self.online(dom, &info),
@@ -65,17 +66,6 @@ impl Host<'_> {
             Ok(p) => json!({ "sched": "credit2", "weight": p.weight, "cap": p.cap }),
             Err(_) => json!({}),
         }
-    }
-
-    /// Vcpus that the domain is asked to have online.
-    fn online(&self, dom: DomId, info: &DomainInfo) -> Vec<u32> {
-        let node = |v: &u32| {
-            let path = format!("{}/cpu/{v}/availability", crate::nodes::dom_path(dom));
-            self.xs.read_opt(&path).ok().flatten().as_deref() == Some("online")
-        };
-        (0..info.max_vcpu_id.map_or(0, |m| m + 1))
-            .filter(node)
-            .collect()
     }
 }
 

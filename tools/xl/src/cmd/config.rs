@@ -27,6 +27,6 @@ pub fn config_update(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
     if args.has("d") {
         println!("{}", super::list::pretty(&config.json()));
     }
-    host.store_userdata(dom, uuid, userdata::XL, &config.source)?;
+    host.store_userdata(dom, uuid, userdata::UPDATE, &config.source)?;
     Ok(ExitCode::SUCCESS)
 }
