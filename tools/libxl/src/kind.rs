@@ -61,6 +61,14 @@ impl GuestKind {
                 .error(&pos, "\"builder\" is \"generic\" or \"hvm\"")
                 .help("better use \"type\""),
         }
+        let hap = cfg.get("hap");
+        if let (GuestKind::Pvh, Some(s)) = (kind, hap.filter(|s| s.value.as_int() == Some(0))) {
+            let message =
+                "\"hap\" is 0, and PVH guests without hardware-assisted paging are not there";
+            diags
+                .error(&s.value.pos, message)
+                .help("leave it out, or take type = \"pv\" if the kernel can be one");
+        }
         kind
     }
 
@@ -93,4 +101,31 @@ impl GuestKind {
 pub(crate) fn paging_mib(memory_kib: u64, vcpus: u32) -> u32 {
     let kib = 4 * (256 * u64::from(vcpus) + 2 * (memory_kib / 1024));
     u32::try_from(kib.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paging_by_hardware_is_what_pvh_guests_have() {
+        let read = |text: &str| {
+            let mut diags = Diagnostics::default();
+            let cfg = crate::cfg::parse("g.cfg", text, &mut diags);
+            let kind = GuestKind::read(&cfg, &mut diags);
+            (
+                kind,
+                diags.0.iter().map(|d| d.to_string()).collect::<String>(),
+            )
+        };
+        let (kind, said) = read("type='pvh'\nhap=0\n");
+        assert_eq!(kind, GuestKind::Pvh);
+        assert!(
+            said.starts_with("g.cfg:2:5: error: \"hap\" is 0,"),
+            "{said}"
+        );
+        for fine in ["type='pvh'\nhap=1\n", "type='pvh'\n", "hap=0\n"] {
+            assert_eq!(read(fine).1, "", "{fine}");
+        }
+    }
 }
