@@ -236,6 +236,7 @@ fn supervisors_carry_out_what_was_configured(host: Builder) -> Story {
     let dated = "xl list | grep -c 'guest-20[0-9]*T[0-9]*Z '";
     host.until(dated, "1\n", Duration::from_secs(30))?;
     host.until("xl list", "guest  ", Duration::from_secs(30))?;
+    host.guest_speaks("guest")?;
     host.dom0("xl vm-list | grep -c $was; xl vm-list | grep $was")?
         .shows("1\n")?
         .shows("guest ")?
@@ -243,7 +244,6 @@ fn supervisors_carry_out_what_was_configured(host: Builder) -> Story {
     changed(&mut host)?;
     host.dom0("xl destroy $(xl list | awk '/^guest-/ {print $1}')")?
         .ok()?;
-    host.guest_speaks("guest")?;
     host.dom0("xl destroy guest; xl list")?.lacks("guest")?;
     host.power_off()
 }
