@@ -240,20 +240,53 @@ fn dom0_gives_memory(host: Builder) -> Story {
 
 fn supervisors_carry_out_what_was_configured(host: Builder) -> Story {
     let mut host = Host::boot(host)?;
-    host.dom0("xl create /etc/xen/guest.cfg on_poweroff=\\\"rename-restart\\\"")?
-        .ok()?;
+    host.dom0(
+        "xl create /etc/xen/guest.cfg on_poweroff=\\\"rename-restart\\\" vcpus=2 maxmem=160",
+    )?
+    .ok()?;
     host.guest_speaks("guest")?;
     // Two at once: one gets the name, the other nothing.
     let both = "for n in 1 2; do xl create -q /etc/xen/guest.cfg name=\\\"twin\\\" memory=96 2>/dev/null & done; wait; xl list | grep -c twin";
     host.dom0(both)?.shows("1\n")?;
     host.dom0("xl destroy twin")?.ok()?;
-    host.dom0("xl shutdown guest")?.ok()?;
-    host.until("xl list", "guest-1 ", Duration::from_secs(30))?;
-    host.until("xl list", "guest  ", Duration::from_secs(30))?;
-    host.dom0("xl destroy guest-1")?.ok()?;
+    // What changes while it runs stays changed.
+    host.dom0("was=$(xl vm-list | awk '$3 == \"guest\" {print $1}'); xl mem-set guest 112 && xl mem-max guest 150 && xl vcpu-set guest 1 && xl sched-credit2 -d guest -w 512 -c 50")?
+        .ok()?;
+    host.until("xl list guest", "   112     1", Duration::from_secs(30))?;
+    host.dom0("xl reboot guest")?.ok()?;
+    host.until(
+        "xl list | grep -v ' 1   '",
+        "guest  ",
+        Duration::from_secs(60),
+    )?;
     host.guest_speaks("guest")?;
+    changed(&mut host)?;
+    host.dom0("xl shutdown guest")?.ok()?;
+    // Who was it is kept under another name, and who is it now has its UUID.
+    let dated = "xl list | grep -c 'guest-20[0-9]*T[0-9]*Z '";
+    host.until(dated, "1\n", Duration::from_secs(30))?;
+    host.until("xl list", "guest  ", Duration::from_secs(30))?;
+    host.guest_speaks("guest")?;
+    host.dom0("xl vm-list | grep -c $was; xl vm-list | grep $was")?
+        .shows("1\n")?
+        .shows("guest ")?
+        .lacks("guest-")?;
+    changed(&mut host)?;
+    host.dom0("xl destroy $(xl list | awk '/^guest-/ {print $1}')")?
+        .ok()?;
     host.dom0("xl destroy guest; xl list")?.lacks("guest")?;
     host.power_off()
+}
+
+/// Whether the guest has what it was given while it ran.
+fn changed(host: &mut Host) -> Story {
+    host.dom0("xl list guest")?.ok()?.shows("   112     1")?;
+    host.dom0("xl list -l guest")?
+        .shows("\"target_memkb\": 114688,")?
+        .shows("\"max_memkb\": 153600,")?;
+    host.dom0("xl sched-credit2 -d guest")?
+        .shows("    512   50\n")
+        .map(drop)
 }
 
 fn scripts_get_what_xl_gives(host: Builder) -> Story {

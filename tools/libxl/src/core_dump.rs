@@ -17,11 +17,8 @@ impl Host<'_> {
             .mode(0o600)
             .open(file)
             .map_err(|e| Error::new(format!("writing the core of {dom} to {shown}: {e}")))?;
-        // At rest, so that pages and registers are of one moment.
-        self.hv.pause_domain(dom)?;
-        let written = self.hv.dump_core(&info, &mut out);
-        self.hv.unpause_domain(dom)?;
-        written.map_err(|e| {
+        // A domain that runs goes on meanwhile: who wants pages and registers of one moment pauses it first.
+        self.hv.dump_core(&info, &mut out).map_err(|e| {
             // Half a core is none.
             let _ = std::fs::remove_file(file);
             Error::new(format!("{e} (to {shown})"))

@@ -256,6 +256,51 @@ impl Cpuid {
     }
 }
 
+/// Leaves that have subleaves; of another, libxl keeps none.
+const WITH_SUBLEAVES: [u32; 4] = [4, 7, 0xb, 0xd];
+
+impl Cpuid {
+    /// The record that libxl keeps: leaves, and MSRs, of which nothing can be said here.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        use serde_json::{Map, json};
+        let mut leaves = Vec::new();
+        for r in &self.0 {
+            if !leaves.contains(&(r.leaf, r.subleaf)) {
+                leaves.push((r.leaf, r.subleaf));
+            }
+        }
+        let record = |(leaf, subleaf)| {
+            let mut map = Map::new();
+            map.insert("leaf".into(), json!(leaf));
+            if WITH_SUBLEAVES.contains(&leaf) || subleaf != 0 {
+                map.insert("subleaf".into(), json!(subleaf));
+            }
+            for (number, name) in (0u8..).zip(REGISTERS) {
+                let wanted = |r: &&Register| (r.leaf, r.subleaf, r.reg) == (leaf, subleaf, number);
+                if let Some(r) = self.0.iter().find(wanted) {
+                    let characters: String = r.bits.iter().rev().map(|b| b.character()).collect();
+                    map.insert(name.into(), json!(characters));
+                }
+            }
+            map
+        };
+        let leaves: Vec<_> = leaves.into_iter().map(record).collect();
+        json!({ "cpuid": leaves, "msr": [] })
+    }
+}
+
+impl Bit {
+    /// The character for it.
+    fn character(self) -> char {
+        match self {
+            Bit::Default => 'x',
+            Bit::Host => 'k',
+            Bit::Zero => '0',
+            Bit::One => '1',
+        }
+    }
+}
+
 impl Register {
     /// What a bit is called.
     fn name(&self, bit: u8) -> String {

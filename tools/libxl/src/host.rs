@@ -27,6 +27,8 @@ pub trait Hypervisor {
     fn destroy_domain(&self, dom: DomId) -> HvResult<()>;
     fn pause_domain(&self, dom: DomId) -> HvResult<()>;
     fn unpause_domain(&self, dom: DomId) -> HvResult<()>;
+    /// Sets the UUID.
+    fn set_handle(&self, dom: DomId, handle: [u8; 16]) -> HvResult<()>;
     fn domain_info(&self, dom: DomId) -> HvResult<Option<DomainInfo>>;
     fn domains(&self) -> HvResult<Vec<DomainInfo>>;
     fn physinfo(&self) -> HvResult<PhysInfo>;
@@ -130,6 +132,9 @@ impl Hypervisor for Xenctrl {
     }
     fn unpause_domain(&self, dom: DomId) -> HvResult<()> {
         Xenctrl::unpause_domain(self, dom)
+    }
+    fn set_handle(&self, dom: DomId, handle: [u8; 16]) -> HvResult<()> {
+        self.set_domain_handle(dom, handle)
     }
     fn domain_info(&self, dom: DomId) -> HvResult<Option<DomainInfo>> {
         Xenctrl::domain_info(self, dom)

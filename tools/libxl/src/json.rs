@@ -1,5 +1,6 @@
 //! `xl list -l`: a domain's configuration as JSON, with libxl's field names, order and omissions.
-use crate::{Action, CpuList, Disk, DomainConfig, Host, Result, Vif};
+use crate::cfg::{self, Cfg, Diagnostics};
+use crate::{Action, CpuList, Disk, DomainConfig, GuestKind, Host, Result, Vif};
 use serde_json::{Map, Value, json};
 use xen_abi::DomId;
 use xenctrl::DomainInfo;
@@ -21,6 +22,7 @@ impl Host<'_> {
                     c.name = name;
                 }
                 c.memory_kib = self.target(dom).unwrap_or(c.memory_kib);
+                c.maxmem_kib = self.limit(dom).unwrap_or(c.maxmem_kib);
                 let running = Running {
                     sched,
                     online: self.online(dom, &info),
@@ -66,23 +68,48 @@ impl Host<'_> {
             Err(_) => json!({}),
         }
     }
-
-    /// Vcpus that the domain is asked to have online.
-    fn online(&self, dom: DomId, info: &DomainInfo) -> Vec<u32> {
-        let node = |v: &u32| {
-            let path = format!("{}/cpu/{v}/availability", crate::nodes::dom_path(dom));
-            self.xs.read_opt(&path).ok().flatten().as_deref() == Some("online")
-        };
-        (0..info.max_vcpu_id.map_or(0, |m| m + 1))
-            .filter(node)
-            .collect()
-    }
 }
 
 /// What only a living domain has.
 struct Running {
     sched: Value,
     online: Vec<u32>,
+}
+
+/// Fields of a record, in their order.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(&mut self, key: &str, value: Value) {
+        self.0.insert(key.into(), value);
+    }
+
+    /// An empty list is left out.
+    fn list(&mut self, key: &str, items: impl Iterator<Item = Value>) {
+        let items: Vec<Value> = items.collect();
+        if !items.is_empty() {
+            self.put(key, items.into());
+        }
+    }
+}
+
+/// What the configuration says itself: of some keys libxl writes the value only then, were it the usual one.
+struct Given(Cfg);
+
+impl Given {
+    fn of(config: &DomainConfig) -> Given {
+        let mut unheard = Diagnostics::default();
+        Given(cfg::parse(
+            "kept configuration",
+            &config.source,
+            &mut unheard,
+        ))
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.0.get(key).is_some()
+    }
 }
 
 impl DomainConfig {
@@ -92,23 +119,12 @@ impl DomainConfig {
     }
 
     fn record(&self, running: Option<Running>) -> Value {
-        let mut all = Map::new();
-        let mut put = |k: &str, v: Value| drop(all.insert(k.into(), v));
-        put("c_info", self.c_info(running.is_some()));
-        put("b_info", self.b_info(running));
-        if !self.disks.is_empty() {
-            put("disks", self.disks.iter().map(Disk::json).collect());
-        }
-        if !self.vifs.is_empty() {
-            put(
-                "nics",
-                self.vifs
-                    .iter()
-                    .enumerate()
-                    .map(|(i, v)| nic(i, v))
-                    .collect(),
-            );
-        }
+        let given = Given::of(self);
+        let mut all = Fields::default();
+        all.put("c_info", self.c_info(running.is_some(), &given));
+        all.put("b_info", self.b_info(running, &given));
+        all.list("disks", self.disks.iter().map(Disk::json));
+        all.list("nics", self.vifs.iter().enumerate().map(|(i, v)| nic(i, v)));
         let a = &self.actions;
         for (key, action) in [
             ("on_poweroff", a.poweroff),
@@ -119,92 +135,152 @@ impl DomainConfig {
         ] {
             // That one goes without saying.
             if action != Action::Destroy {
-                put(key, json!(action.name().replace('-', "_")));
+                let name = match action {
+                    Action::RenameRestart => "restart_rename".into(),
+                    other => other.name().replace('-', "_"),
+                };
+                all.put(key, json!(name));
             }
         }
-        Value::Object(all)
+        Value::Object(all.0)
     }
 
-    fn c_info(&self, running: bool) -> Value {
-        let mut c = Map::new();
-        let mut put = |k: &str, v: Value| drop(c.insert(k.into(), v));
-        put("type", json!(self.kind.name()));
-        put("name", json!(self.name));
+    fn c_info(&self, running: bool, given: &Given) -> Value {
+        let mut c = Fields::default();
+        c.put("type", json!(self.kind.name()));
+        if let (true, GuestKind::Pvh) = (given.has("hap"), self.kind) {
+            c.put("hap", word(true));
+        }
+        c.put("name", json!(self.name));
         if running {
             // No particular number was asked for.
-            put("domid", json!(u32::MAX));
+            c.put("domid", json!(u32::MAX));
         }
-        put("uuid", json!(self.uuid.to_string()));
+        c.put("uuid", json!(self.uuid.to_string()));
         if let Some(pool) = &self.shares.pool {
-            put("pool_name", json!(pool));
+            c.put("pool_name", json!(pool));
         }
-        put("run_hotplug_scripts", word(true));
-        Value::Object(c)
+        c.put("run_hotplug_scripts", word(true));
+        Value::Object(c.0)
     }
 
-    fn b_info(&self, running: Option<Running>) -> Value {
-        let mut b = Map::new();
-        let mut put = |k: &str, v: Value| drop(b.insert(k.into(), v));
+    fn b_info(&self, running: Option<Running>, given: &Given) -> Value {
+        let mut b = Fields::default();
         let alive = running.is_some();
         let (online, sched) = match running {
             Some(r) => (r.online, r.sched),
             None => ((0..self.vcpus).collect(), self.wanted_share()),
         };
-        put("max_vcpus", json!(self.max_vcpus));
-        put("avail_vcpus", json!(online));
-        for (key, lists) in [
-            ("vcpu_hard_affinity", &self.cpus),
-            ("vcpu_soft_affinity", &self.cpus_soft),
-        ] {
-            if !lists.is_empty() {
-                put(key, affinity(lists));
-            }
+        self.vcpu_fields(&mut b, online, alive);
+        self.memory_and_clock(&mut b, alive);
+        self.limits(&mut b, given);
+        b.put("sched_params", sched);
+        self.hardware_fields(&mut b);
+        b.put("claim_mode", word(self.shares.claim.unwrap_or(true)));
+        if given.has("max_event_channels") {
+            b.put("event_channels", json!(self.max_event_channels));
         }
-        let pinned = !self.cpus.is_empty() || !self.cpus_soft.is_empty();
-        if pinned && !alive {
-            put("numa_placement", word(false));
-        }
-        if let Some(mode) = ["", "always_emulate", "native"].get(self.tsc_mode as usize)
-            && !mode.is_empty()
-        {
-            put("tsc_mode", json!(mode));
-        }
-        put("max_memkb", json!(self.maxmem_kib));
-        put("target_memkb", json!(self.memory_kib));
-        if alive {
-            put("video_memkb", json!(0));
-        }
-        if self.shares.time_offset != 0 {
-            put("rtc_timeoffset", json!(self.shares.time_offset));
-        }
-        if self.shares.localtime {
-            put("localtime", word(true));
-        }
-        if self.max_grant_frames >= 0 {
-            put("max_grant_frames", json!(self.max_grant_frames));
-        }
-        if self.max_maptrack_frames >= 0 {
-            put("max_maptrack_frames", json!(self.max_maptrack_frames));
-        }
-        if let Some(version) = self.max_grant_version {
-            put("max_grant_version", json!(version));
-        }
-        put("sched_params", sched);
-        put("claim_mode", word(self.shares.claim.unwrap_or(true)));
-        put("kernel", json!(self.kernel));
-        put("cmdline", json!(self.cmdline));
-        if let Some(r) = &self.ramdisk {
-            put("ramdisk", json!(r));
-        }
-        put(&format!("type.{}", self.kind.name()), json!({}));
-        put("arch_arm", json!({}));
+        self.image_fields(&mut b, given);
+        b.put(&format!("type.{}", self.kind.name()), json!({}));
+        b.put("arch_arm", json!({}));
         let relaxed = if alive {
             json!({ "msr_relaxed": "False" })
         } else {
             json!({})
         };
-        put("arch_x86", relaxed);
-        Value::Object(b)
+        b.put("arch_x86", relaxed);
+        Value::Object(b.0)
+    }
+
+    fn vcpu_fields(&self, b: &mut Fields, online: Vec<u32>, alive: bool) {
+        b.put("max_vcpus", json!(self.max_vcpus));
+        b.put("avail_vcpus", json!(online));
+        for (key, lists) in [
+            ("vcpu_hard_affinity", &self.cpus),
+            ("vcpu_soft_affinity", &self.cpus_soft),
+        ] {
+            if !lists.is_empty() {
+                b.put(key, affinity(lists));
+            }
+        }
+        let pinned = !self.cpus.is_empty() || !self.cpus_soft.is_empty();
+        if pinned && !alive {
+            b.put("numa_placement", word(false));
+        }
+    }
+
+    fn memory_and_clock(&self, b: &mut Fields, alive: bool) {
+        if let Some(mode) = ["", "always_emulate", "native"].get(self.tsc_mode as usize)
+            && !mode.is_empty()
+        {
+            b.put("tsc_mode", json!(mode));
+        }
+        b.put("max_memkb", json!(self.maxmem_kib));
+        b.put("target_memkb", json!(self.memory_kib));
+        if alive {
+            b.put("video_memkb", json!(0));
+        }
+        if let Some(mib) = self.paging_mib {
+            b.put("shadow_memkb", json!(u64::from(mib) * 1024));
+        }
+        if self.shares.time_offset != 0 {
+            // libxl's field has no sign.
+            b.put("rtc_timeoffset", json!(self.shares.time_offset as u32));
+        }
+        if self.shares.localtime {
+            b.put("localtime", word(true));
+        }
+    }
+
+    fn limits(&self, b: &mut Fields, given: &Given) {
+        if given.has("nomigrate") {
+            b.put("disable_migrate", word(self.nomigrate));
+        }
+        if !self.cpuid.is_empty() {
+            b.put("cpuid", self.cpuid.json());
+        }
+        if self.max_grant_frames >= 0 {
+            b.put("max_grant_frames", json!(self.max_grant_frames));
+        }
+        if self.max_maptrack_frames >= 0 {
+            b.put("max_maptrack_frames", json!(self.max_maptrack_frames));
+        }
+        if let Some(version) = self.max_grant_version {
+            b.put("max_grant_version", json!(version));
+        }
+    }
+
+    fn hardware_fields(&self, b: &mut Fields) {
+        let hw = &self.hardware;
+        let ports = hw.ports.iter();
+        let frames = hw.frames.iter();
+        b.list(
+            "ioports",
+            ports.map(|(first, n)| json!({ "first": first, "number": n })),
+        );
+        b.list("irqs", hw.irqs.iter().map(|irq| json!(irq)));
+        b.list(
+            "iomem",
+            frames.map(|(start, n)| json!({ "start": start, "number": n })),
+        );
+    }
+
+    fn image_fields(&self, b: &mut Fields, given: &Given) {
+        // Of a guest with a boot loader only that knows.
+        if !self.kernel.as_os_str().is_empty() {
+            b.put("kernel", json!(self.kernel));
+        }
+        b.put("cmdline", json!(self.cmdline));
+        if let Some(r) = &self.ramdisk {
+            b.put("ramdisk", json!(r));
+        }
+        if given.has("acpi") {
+            b.put("acpi", word(self.acpi));
+        }
+        if let Some(boot) = &self.bootloader {
+            b.put("bootloader", json!(boot.program));
+            b.list("bootloader_args", boot.args.iter().map(|a| json!(a)));
+        }
     }
 
     fn wanted_share(&self) -> Value {
@@ -275,46 +351,79 @@ impl Vif {
 
 fn nic(position: usize, v: &Vif) -> Value {
     let devid = v.devid.map_or(position, |d| d as usize);
-    let mut nic = Map::new();
-    nic.insert("devid".into(), json!(devid));
-    let optional = [
-        ("mac", v.mac.map(|m| m.to_string())),
-        ("ip", v.ip.clone()),
-        ("bridge", v.bridge.clone()),
-        ("ifname", v.vifname.clone()),
-        ("script", v.script.clone()),
-        ("model", v.model.clone()),
-        ("gatewaydev", v.gatewaydev.clone()),
-    ];
-    let given = optional
-        .into_iter()
-        .filter_map(|(k, v)| v.map(|v| (k.to_string(), json!(v))));
-    nic.extend(given);
+    let mut nic = Fields::default();
+    nic.put("devid", json!(devid));
     if let Some(mtu) = v.mtu {
-        nic.insert("mtu".into(), json!(mtu));
+        nic.put("mtu", json!(mtu));
+    }
+    let mac = v.mac.map(|m| m.to_string());
+    for (key, text) in [
+        ("model", &v.model),
+        ("mac", &mac),
+        ("ip", &v.ip),
+        ("bridge", &v.bridge),
+        ("ifname", &v.vifname),
+        ("script", &v.script),
+    ] {
+        if let Some(text) = text {
+            nic.put(key, json!(text));
+        }
     }
     if let Some((bytes, usecs)) = v.rate {
-        nic.insert("rate_bytes_per_interval".into(), json!(bytes));
-        nic.insert("rate_interval_usecs".into(), json!(usecs));
+        nic.put("rate_bytes_per_interval", json!(bytes));
+        nic.put("rate_interval_usecs", json!(usecs));
+    }
+    if let Some(device) = &v.gatewaydev {
+        nic.put("gatewaydev", json!(device));
     }
     if let Some(trusted) = v.trusted {
-        nic.insert("trusted".into(), word(trusted));
+        nic.put("trusted", word(trusted));
     }
-    Value::Object(nic)
+    Value::Object(nic.0)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::cfg::{Diagnostics, parse};
 
+    fn json(text: &str) -> serde_json::Value {
+        let mut d = Diagnostics::default();
+        let config = crate::DomainConfig::from_cfg(&parse("g", text, &mut d), &mut d);
+        config.unwrap().json()
+    }
+
+    #[test]
+    fn what_is_configured_is_told() {
+        let b = json(
+            "name='g'\nbootloader='pygrub'\nbootloader_args='-q -x'\nmemory=64\nnomigrate=0\nacpi=1\nmax_event_channels=1023\n\
+             max_grant_version=1\nshadow_memory=2\nrtc_timeoffset=-60\nioports=['70-71']\nirqs=[8]\niomem=['fed00,1']\n\
+             cpuid='host,sse3=0,avx2=s'\n",
+        )["b_info"]
+            .to_string();
+        assert_eq!(
+            b,
+            r#"{"max_vcpus":1,"avail_vcpus":[0],"max_memkb":65536,"target_memkb":65536,"shadow_memkb":2048,"#
+                .to_owned()
+                + r#""rtc_timeoffset":4294967236,"disable_migrate":"False","#
+                + r#""cpuid":{"cpuid":[{"leaf":1,"ecx":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0"},"#
+                + r#"{"leaf":7,"subleaf":0,"ebx":"xxxxxxxxxxxxxxxxxxxxxxxxxxkxxxxx"}],"msr":[]},"#
+                + r#""max_grant_version":1,"sched_params":{},"ioports":[{"first":112,"number":2}],"irqs":[8],"#
+                + r#""iomem":[{"start":1043712,"number":1}],"claim_mode":"True","event_channels":1023,"cmdline":"","acpi":"True","#
+                + r#""bootloader":"pygrub","bootloader_args":["-q","-x"],"type.pv":{},"arch_arm":{},"arch_x86":{}}"#
+        );
+        let vif = crate::Vif::parse("mac=00:16:3e:01:02:03,trusted=0,mtu=1400,bridge=br0").unwrap();
+        assert_eq!(
+            vif.json().to_string(),
+            r#"{"devid":0,"mtu":1400,"mac":"00:16:3e:01:02:03","bridge":"br0","trusted":"False"}"#
+        );
+    }
+
     #[test]
     fn a_configuration_as_libxl_writes_it() {
-        let mut d = Diagnostics::default();
         let text = "name='guest'\nkernel='/k'\nmemory=128\nvcpus=1\nmaxvcpus=2\ncpus='0'\ncpu_weight=300\nlocaltime=1\n\
                     uuid='05043ff8-e6df-11f1-bb59-1dfc751db053'\non_poweroff='preserve'\n";
-        let config = crate::DomainConfig::from_cfg(&parse("g", text, &mut d), &mut d).unwrap();
         assert_eq!(
-            config.json().to_string(),
+            json(text).to_string(),
             r#"{"c_info":{"type":"pv","name":"guest","uuid":"05043ff8-e6df-11f1-bb59-1dfc751db053","run_hotplug_scripts":"True"},"#
                 .to_owned()
                 + r#""b_info":{"max_vcpus":2,"avail_vcpus":[0],"vcpu_hard_affinity":[[0],[0]],"numa_placement":"False","#

@@ -75,6 +75,14 @@ impl GuestKind {
                 .error(&at, "\"builder\" is \"generic\" or \"hvm\"")
                 .help("better use \"type\""),
         }
+        let hap = cfg.get("hap");
+        if let (GuestKind::Pvh, Some(s)) = (kind, hap.filter(|s| s.value.as_int() == Some(0))) {
+            let message =
+                "\"hap\" is 0, and PVH guests without hardware-assisted paging are not there";
+            diags
+                .error(&s.value.pos, message)
+                .help("leave it out, or take type = \"pv\" if the kernel can be one");
+        }
         kind
     }
 
@@ -148,6 +156,17 @@ mod tests {
                 said.len() == 1 && said[0].contains(word),
                 "{text}: {said:?}"
             );
+        }
+    }
+
+    #[test]
+    fn paging_by_hardware_is_what_pvh_guests_have() {
+        let (kind, said) = read("type='pvh'\nhap=0\n");
+        assert_eq!(kind, GuestKind::Pvh);
+        let said = said.join("; ");
+        assert!(said.starts_with("g:2:5: error: \"hap\" is 0,"), "{said}");
+        for fine in ["type='pvh'\nhap=1\n", "type='pvh'\n", "hap=0\n"] {
+            assert_eq!(read(fine).1, Vec::<String>::new(), "{fine}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! * [`cfg`] reads configuration files, [`DomainConfig`] gives them meaning.
 //! * [`Host`] is a machine to work on: a [`Hypervisor`] and a [`Xenstore`]. Its methods are in `create`, `destroy`,
-//!   `lifecycle`, `supervise`, `migrate`; [`Host::prepare`] checks everything before [`Prepared::create`] changes anything.
+//!   `lifecycle`, `supervise`, `retrieve`, `migrate`; [`Host::prepare`] checks everything before [`Prepared::create`] changes anything.
 //! * `nodes` knows the xenstore's layout, `device` connects disks and interfaces, `json` prints `xl list -l`.
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
@@ -30,6 +30,7 @@ mod lifecycle;
 mod migrate;
 mod netlink;
 pub mod nodes;
+mod retrieve;
 mod room;
 mod shares;
 mod supervise;

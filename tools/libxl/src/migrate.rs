@@ -2,7 +2,6 @@
 //!
 //! [`Host::save`] writes Xen's published libxl migration stream: a header, one record in which the domain itself lies
 //! (`xenguest`'s stream), and an end. [`Host::receive`] reads it. Who suspends, resumes and destroys is the caller's choice.
-use crate::cfg::{self, Diagnostics};
 use crate::device::poll;
 use crate::{DomainConfig, Error, Host, Result, StoreContext, Uuid, nodes};
 use std::io::{Read, Write};
@@ -136,47 +135,6 @@ impl Host<'_> {
             return Err(e);
         }
         Ok(dom)
-    }
-
-    /// The configuration that makes a domain as it is now: its name, memory and vcpus may have changed since it was created.
-    pub fn config_now(&self, dom: DomId) -> Result<DomainConfig> {
-        let Some(config) = self.saved_config(dom)? else {
-            let message = format!("nothing is kept of the configuration of {dom}");
-            return Err(Error::new(message).hint("name a configuration file"));
-        };
-        let info = self.info(dom)?;
-        let name = self.name(dom)?.unwrap_or_else(|| config.name.clone());
-        let target = self.target(dom).unwrap_or(config.memory_kib);
-        let memory = target.max(info.tot_pages * 4).div_ceil(1024);
-        let vcpus = (0..config.max_vcpus)
-            .filter(|v| self.is_wanted(dom, *v))
-            .count();
-        let kept = [
-            ("name", format!("{name:?}")),
-            ("memory", memory.to_string()),
-            ("maxmem", memory.max(config.maxmem_kib / 1024).to_string()),
-            ("vcpus", vcpus.max(1).to_string()),
-            ("maxvcpus", config.max_vcpus.to_string()),
-        ];
-        let mut diags = Diagnostics::default();
-        let mut cfg = cfg::parse("kept configuration", &config.source, &mut diags);
-        cfg.settings
-            .retain(|s| kept.iter().all(|(key, _)| *key != s.key));
-        for (key, value) in kept {
-            let setting = format!("{key} = {value}");
-            cfg.merge(cfg::parse_argument(&setting, &mut diags), &mut diags);
-        }
-        DomainConfig::from_cfg(&cfg, &mut diags)
-    }
-
-    /// Keeps a configuration with a domain, in the place of the one it was made from.
-    pub fn keep_config(&self, dom: DomId, config: &DomainConfig) -> Result<()> {
-        self.store_userdata(dom, config.uuid, crate::userdata::XL, &config.source)
-    }
-
-    fn is_wanted(&self, dom: DomId, vcpu: u32) -> bool {
-        let path = format!("{}/cpu/{vcpu}/availability", nodes::dom_path(dom));
-        self.xs.read_opt(&path).ok().flatten().as_deref() == Some("online")
     }
 }
 

@@ -42,6 +42,22 @@ fn readable(dom: DomId) -> [Perm; 2] {
     [Perm::none(0), Perm::read(dom.0)]
 }
 
+/// Gives a domain that was another name and another UUID. What is at the old UUID is left to who has that from now on.
+pub fn set_aside(s: &dyn Store, dom: DomId, uuid: Uuid, name: &str) -> xenstore::Result<()> {
+    let (base, vm) = (dom_path(dom), vm_path(uuid));
+    let old = s.read_opt(&format!("{base}/vm"))?.unwrap_or_default();
+    let started = s.read_opt(&format!("{old}/start_time"))?;
+    make(s, &vm, &readable(dom))?;
+    s.write(&format!("{vm}/uuid"), &uuid.to_string())?;
+    s.write(&format!("{vm}/domid"), &dom.0.to_string())?;
+    s.write(&format!("{vm}/name"), name)?;
+    if let Some(time) = started {
+        s.write(&format!("{vm}/start_time"), &time)?;
+    }
+    s.write(&format!("{base}/vm"), &vm)?;
+    s.write(&format!("{base}/name"), name)
+}
+
 /// Creates a domain's skeleton; whatever an earlier domain of this id left is removed.
 pub fn create(s: &dyn Store, dom: DomId, config: &DomainConfig) -> xenstore::Result<()> {
     let (base, libxl, vm) = (dom_path(dom), libxl_path(dom), vm_path(config.uuid));

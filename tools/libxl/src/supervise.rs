@@ -1,6 +1,6 @@
 //! Watching over a domain: when it shuts down, doing what its configuration says.
 use crate::cfg::{self, Diagnostics};
-use crate::{Action, DomainConfig, Error, Host, Result, Uuid};
+use crate::{Action, DomainConfig, Error, Host, Result, StoreContext, Uuid, nodes, userdata};
 use xen_abi::DomId;
 use xenctrl::ShutdownReason;
 
@@ -54,8 +54,7 @@ impl Host<'_> {
             log(format!("{dom} is gone"));
             return Ok(Outcome::Over);
         };
-        // Devices may have come and gone since it was created.
-        let kept = self.saved_config(dom)?.map(complete);
+        let kept = self.saved_config(dom)?;
         let config = kept.as_ref().unwrap_or(config);
         let action = config.action_for(reason);
         log(format!(
@@ -73,33 +72,44 @@ impl Host<'_> {
             Action::Destroy | Action::CoredumpDestroy => self.destroy(dom).map(|()| Outcome::Over),
             Action::Preserve => Ok(Outcome::Over),
             Action::Restart | Action::CoredumpRestart | Action::SoftReset => {
-                // It may have been renamed since it was configured.
-                let renamed = self.name(dom)?.filter(|n| *n != config.name);
-                let config = &renamed.map_or_else(|| config.clone(), |n| config.renamed(&n));
+                let next = complete(self.next_config(dom, config, log));
                 self.destroy(dom)?;
-                self.create_and_start(config).map(Outcome::Reborn)
+                self.create_and_start(&next).map(Outcome::Reborn)
             }
             Action::RenameRestart => {
-                self.set_aside(dom, config)?;
-                let fresh =
-                    config.with_uuid(Uuid::random().map_err(|e| Error::new(e.to_string()))?);
-                self.create_and_start(&fresh).map(Outcome::Reborn)
+                let next = complete(self.next_config(dom, config, log));
+                let name = self.set_aside(dom)?;
+                log(format!("{dom} is kept as \"{name}\""));
+                self.create_and_start(&next).map(Outcome::Reborn)
             }
         }
     }
 
-    /// Renames a dead domain so that a new one can take its place.
-    fn set_aside(&self, dom: DomId, config: &DomainConfig) -> Result<()> {
-        for n in 1..1000 {
-            let name = format!("{}-{n}", config.name);
-            if matches!(self.find(&name), Err(Error::NoSuchDomain(_))) {
-                return self.rename(dom, &name);
-            }
+    /// Gives a dead domain a name and a UUID of its own, so that a new one can have what it had; returns the name.
+    fn set_aside(&self, dom: DomId) -> Result<String> {
+        let old = Uuid(self.info(dom)?.handle);
+        let uuid = Uuid::random().map_err(|e| Error::new(format!("making a UUID: {e}")))?;
+        let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%MZ");
+        let name = self.free_name(&format!("{}-{now}", self.name(dom)?.unwrap_or_default()))?;
+        // The UUID comes last: by it this domain is known until all is done.
+        if let Some(text) = self.load_userdata(dom, old, userdata::XL) {
+            self.store_userdata(dom, uuid, userdata::XL, &text)?;
         }
-        Err(Error::new(format!(
-            "there are too many dead copies of \"{}\"",
-            config.name
-        )))
+        self.xs
+            .atomically(&mut |s| nodes::set_aside(s, dom, uuid, &name))
+            .during(|| format!("renaming {dom}"))?;
+        self.hv.set_handle(dom, uuid.0)?;
+        self.forget_userdata_of(dom, old);
+        Ok(name)
+    }
+
+    /// The name, or the name and the first number that makes it nobody's.
+    fn free_name(&self, name: &str) -> Result<String> {
+        let numbered = (2..1000).map(|n| format!("{name}-{n}"));
+        std::iter::once(name.to_string())
+            .chain(numbered)
+            .find(|n| matches!(self.find(n), Err(Error::NoSuchDomain(_))))
+            .ok_or_else(|| Error::new(format!("there are too many dead copies \"{name}\"")))
     }
 
     /// Creates a domain and lets it run.

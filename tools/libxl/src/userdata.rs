@@ -7,6 +7,8 @@ use xen_abi::DomId;
 
 /// Text in xl's grammar that makes the domain again.
 pub const XL: &str = "xl";
+/// The same for its next start, if that is to be made from something else than the domain as it is then.
+pub const UPDATE: &str = "xl-update";
 
 impl Host<'_> {
     fn userdata_path(&self, dom: DomId, uuid: Uuid, kind: &str) -> PathBuf {
@@ -44,28 +46,23 @@ impl Host<'_> {
 
     /// Forgets everything kept with a domain's id.
     pub fn forget_userdata(&self, dom: DomId) {
-        let prefix = format!("userdata-d.{}.", dom.0);
+        self.forget(&format!("userdata-d.{}.", dom.0));
+    }
+
+    /// Forgets what was kept under a UUID that the domain no longer has.
+    pub(crate) fn forget_userdata_of(&self, dom: DomId, uuid: Uuid) {
+        self.forget(&format!("userdata-d.{}.{uuid}.", dom.0));
+    }
+
+    fn forget(&self, prefix: &str) {
         let Ok(entries) = std::fs::read_dir(&self.state_dir) else {
             return;
         };
         for e in entries.flatten() {
-            if e.file_name().to_string_lossy().starts_with(&prefix) {
+            if e.file_name().to_string_lossy().starts_with(prefix) {
                 // A file that cannot be removed is found by its id and uuid only, and neither comes back soon.
                 let _ = std::fs::remove_file(e.path());
             }
         }
-    }
-
-    /// The configuration a domain was made from.
-    pub fn saved_config(&self, dom: DomId) -> Result<Option<crate::DomainConfig>> {
-        let Some(info) = self.hv.domain_info(dom)? else {
-            return Ok(None);
-        };
-        let Some(text) = self.load_userdata(dom, Uuid(info.handle), XL) else {
-            return Ok(None);
-        };
-        let mut diags = crate::cfg::Diagnostics::default();
-        let cfg = crate::cfg::parse("kept configuration", &text, &mut diags);
-        crate::DomainConfig::from_cfg(&cfg, &mut diags).map(Some)
     }
 }

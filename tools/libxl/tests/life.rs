@@ -181,6 +181,47 @@ fn a_new_name_outlives_a_reboot() {
 }
 
 #[test]
+fn what_was_changed_while_it_ran_outlives_a_reboot() {
+    let (m, dir) = (Machine::new(), TempDir::new());
+    let host = m.host(&dir);
+    let c = config("maxmem=96\nvcpus=2\nmaxvcpus=3\ncpus='1'\ncpu_weight=300");
+    let one = host.create_and_start(&c).unwrap();
+    host.set_memory_limit(one, 128 << 10).unwrap();
+    host.set_memory_target(one, 100 << 10).unwrap();
+    host.set_vcpus(one, 1).unwrap();
+    let share = |weight, cap| xenctrl::SchedParams { weight, cap };
+    libxl::Hypervisor::set_share(&m, one, share(512, 40)).unwrap();
+    assert_eq!(
+        host.json(one).unwrap()["config"]["b_info"]["max_memkb"],
+        128 << 10
+    );
+    let now = host.config_now(one).unwrap();
+    assert_eq!((now.shares.weight, now.shares.cap), (Some(512), Some(40)));
+    m.shut_down(one, ShutdownReason::Reboot);
+    host.tend(one, &c, &|c| c, &mut |_| ()).unwrap();
+    let two = host.saved_config(DomId(2)).unwrap().unwrap();
+    assert_eq!(
+        (two.memory_kib, two.maxmem_kib, two.vcpus, two.max_vcpus),
+        (100 << 10, 128 << 10, 1, 3)
+    );
+    assert_eq!(m.shares.borrow()[&2], (512, 40));
+    assert_eq!((two.uuid, &two.cpus), (c.uuid, &c.cpus));
+    // Unless something else was told it for that.
+    let other = config("on_reboot='destroy'").with_uuid(c.uuid);
+    let update = libxl::userdata::UPDATE;
+    host.store_userdata(DomId(2), c.uuid, update, &other.source)
+        .unwrap();
+    assert_eq!(
+        host.json(DomId(2)).unwrap()["config"]["b_info"]["target_memkb"],
+        100 << 10
+    );
+    m.shut_down(DomId(2), ShutdownReason::Reboot);
+    host.tend(DomId(2), &two, &|c| c, &mut |_| ()).unwrap();
+    assert_eq!(host.config_now(DomId(3)).unwrap().memory_kib, 64 << 10);
+    assert_eq!(m.shares.borrow().get(&3), None);
+}
+
+#[test]
 fn an_end_leads_to_what_the_configuration_says() {
     let (m, dir) = (Machine::new(), TempDir::new());
     let host = m.host(&dir);
@@ -208,7 +249,26 @@ fn an_end_leads_to_what_the_configuration_says() {
         host.tend(DomId(2), &c, &|c| c, &mut log).unwrap(),
         Outcome::Reborn(DomId(3))
     );
-    assert_eq!(host.find("g-1").unwrap(), DomId(2));
+    let aside = m.nodes.borrow()["/local/domain/2/name"].0.clone();
+    assert!(
+        aside.starts_with("g-2") && aside.ends_with('Z') && aside.len() == 16,
+        "{aside}"
+    );
+    assert_eq!(host.find("g").unwrap(), DomId(3));
+    let handle = |d: u16| m.domains.borrow()[&d].handle;
+    assert_eq!(handle(3), c.uuid.0, "who goes on keeps the UUID");
+    assert_ne!(handle(2), c.uuid.0);
+    let json = host.json(DomId(2)).unwrap();
+    assert_eq!(
+        json["config"]["c_info"]["name"], aside,
+        "its configuration is kept"
+    );
+    host.destroy(DomId(2)).unwrap();
+    assert!(
+        m.nodes
+            .borrow()
+            .contains_key(&format!("/vm/{}/name", c.uuid))
+    );
     let c = host.saved_config(DomId(3)).unwrap().unwrap();
     m.shut_down(DomId(3), ShutdownReason::Crash);
     assert_eq!(

@@ -41,7 +41,7 @@ const BATCH: usize = 256;
 /// Pages from which on tables of ACPI are looked for.
 const ACPI_PAGES: u64 = 256;
 
-/// Writes the core of a domain, which should be paused; returns the number of pages in it.
+/// Writes the core of a domain, at one moment only if it stands still; returns the number of pages in it.
 pub fn dump_core(xc: &Xenctrl, info: &DomainInfo, out: &mut (impl Write + Seek)) -> Result<u64> {
     let dom = info.domid;
     let (shared, frames) = if info.state.hvm {

@@ -115,6 +115,10 @@ pub fn cfg() -> String {
     KEYS.iter()
         .filter(|k| k.status == Status::Hvm)
         .for_each(|k| out += &entry(k));
+    out += ".SH KEYS OF DEVICES THAT CANNOT BE PASSED THROUGH YET\nNo guest is started without them: take the key out for that.\n";
+    KEYS.iter()
+        .filter(|k| k.status == Status::Absent)
+        .for_each(|k| out += &entry(k));
     out += ".SH KEYS THAT ARE NOT USED ANY MORE\n";
     KEYS.iter()
         .filter(|k| k.status == Status::Never)

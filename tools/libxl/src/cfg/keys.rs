@@ -36,6 +36,8 @@ pub enum Status {
     Hvm,
     /// It is checked, and a warning says what to do instead.
     Never,
+    /// What it gives is not there yet, and a guest that counts on it is better not started without.
+    Absent,
 }
 
 /// One key.
@@ -184,7 +186,7 @@ pub const KEYS: &[Key] = &[
         "Disks: target, format, vdev, access. A script=... is looked for in /etc/xen/scripts, then in \
          /usr/lib/corten/scripts, which has 'block'.",
     ),
-    key("display", Str, Hvm, "X display."),
+    key("display", Str, Later, "X display."),
     key("dm_restrict", Bool, Hvm, "Confine the device model."),
     key(
         "driver_domain",
@@ -210,7 +212,7 @@ pub const KEYS: &[Key] = &[
     key("firmware_override", Str, Hvm, "hvmloader file."),
     key("gfx_passthru", StrOrInt, Hvm, "Graphics passthrough."),
     key("gic_version", Str, Never, "Of other machines."),
-    key("hap", Bool, Hvm, "Hardware-assisted paging; always on."),
+    key("hap", Bool, Used, "Paging by hardware (PVH): always on."),
     key("hdtype", Str, Hvm, "Disk controller."),
     key("hpet", Bool, Hvm, "HPET."),
     key("hvm_pirq", Bool, Hvm, "Interrupts over event channels."),
@@ -234,7 +236,7 @@ pub const KEYS: &[Key] = &[
         "Interrupt lines that a PV guest may have.",
     ),
     key("kernel", Str, Used, "Path of the kernel in this host."),
-    key("keymap", Str, Hvm, "Keyboard map."),
+    key("keymap", Str, Later, "Keyboard map."),
     key("latency", Int, Never, "Of a scheduler that is gone."),
     key("llc_colors", StrList, Never, "Of other machines."),
     key("localtime", Bool, Used, "Clock in local time."),
@@ -302,11 +304,11 @@ pub const KEYS: &[Key] = &[
         "What happens when the guest's watchdog fires.",
     ),
     key("oos", Bool, Hvm, "Out-of-sync shadow pages."),
-    key("opengl", Bool, Hvm, "OpenGL."),
+    key("opengl", Bool, Later, "OpenGL."),
     key("p9", StrList, Later, "9p file systems."),
     key("pae", Bool, Hvm, "PAE."),
     key("passthrough", Str, Later, "How devices reach memory."),
-    key("pci", StrList, Later, "PCI devices passed through."),
+    key("pci", StrList, Absent, "PCI devices passed through."),
     key(
         "pci_msitranslate",
         Bool,
@@ -354,7 +356,7 @@ pub const KEYS: &[Key] = &[
         "Adds root=... to the kernel command line.",
     ),
     key("rtc_timeoffset", Int, Used, "Clock offset in seconds."),
-    key("sdl", Bool, Hvm, "SDL display."),
+    key("sdl", Bool, Later, "SDL display."),
     key("seclabel", Str, Later, "XSM label."),
     key("serial", StrOrList, Hvm, "Serial ports."),
     key(
@@ -401,8 +403,8 @@ pub const KEYS: &[Key] = &[
         "Kind of guest: 'pv', 'pvh'; 'hvm' is not there yet.",
     ),
     key("usb", Bool, Hvm, "Emulated USB."),
-    key("usbctrl", StrList, Later, "USB controllers."),
-    key("usbdev", StrList, Later, "USB devices."),
+    key("usbctrl", StrList, Absent, "USB controllers."),
+    key("usbdev", StrList, Absent, "USB devices."),
     key("usbdevice", StrOrList, Hvm, "Emulated USB devices."),
     key("usbversion", Int, Hvm, "USB version."),
     key("uuid", Str, Used, "The domain's UUID; random if absent."),
@@ -425,11 +427,11 @@ pub const KEYS: &[Key] = &[
     key("vkb", StrList, Later, "Virtual keyboards."),
     key("vkb_device", Bool, Hvm, "Virtual keyboard."),
     key("vmtrace_buf_kb", Int, Later, "Trace buffer."),
-    key("vnc", Bool, Hvm, "VNC server."),
-    key("vncdisplay", Int, Hvm, "VNC display number."),
-    key("vnclisten", Str, Hvm, "VNC listen address."),
-    key("vncpasswd", Str, Hvm, "VNC password."),
-    key("vncunused", Bool, Hvm, "Use a free VNC display."),
+    key("vnc", Bool, Later, "VNC server."),
+    key("vncdisplay", Int, Later, "VNC display number."),
+    key("vnclisten", Str, Later, "VNC listen address."),
+    key("vncpasswd", Str, Later, "VNC password."),
+    key("vncunused", Bool, Later, "Use a free VNC display."),
     key("vncviewer", Bool, Never, "Use xl create -V."),
     key("vnuma", List, Later, "Virtual NUMA nodes."),
     key("vpmu", Bool, Later, "Performance counters."),
@@ -437,7 +439,7 @@ pub const KEYS: &[Key] = &[
     key("vsnd", List, Later, "Virtual sound cards."),
     key("vtpm", StrList, Later, "Virtual TPMs."),
     key("vuart", Str, Never, "Of other machines."),
-    key("xauthority", Str, Hvm, "X authority."),
+    key("xauthority", Str, Later, "X authority."),
     key("xen_platform_pci", Bool, Hvm, "Platform device."),
     key(
         "xen_platform_pci_bar_uc",
@@ -478,6 +480,8 @@ pub fn check(cfg: &Cfg, diags: &mut Diagnostics) {
         }
         match key.status {
             Used => {}
+            // Without it is what there is.
+            Later if key.ty == Bool && s.value.as_int() == Some(0) => {}
             Later => drop(diags.warn(&s.pos, format!("\"{}\" has no effect yet", s.key))),
             Hvm => drop(diags.warn(
                 &s.pos,
@@ -486,6 +490,16 @@ pub fn check(cfg: &Cfg, diags: &mut Diagnostics) {
             Never => diags
                 .warn(&s.pos, format!("\"{}\" has no effect", s.key))
                 .help(key.doc),
+            Absent if s.value.as_list() == Some(&[]) => {}
+            Absent => diags
+                .error(
+                    &s.pos,
+                    format!("\"{}\": devices cannot be passed through yet", s.key),
+                )
+                .help(format!(
+                    "take \"{}\" out to start the guest without them",
+                    s.key
+                )),
         }
     }
 }
@@ -554,7 +568,8 @@ mod tests {
         assert_eq!(
             diagnose(
                 "maxcpus = 2\nmemroy = 1\nfrobnicate = 1\nmemory = \"lots\"\nname = [ 'a' ]\ndisk = 'a'\n\
-                 nomigrate = 2\nvif = [ [ 'a' ] ]\nvcpus = \"3\"\ncpus = [ 1, \"2-3\" ]\nname = 7\nvif2 = []\nhap = 1\n"
+                 nomigrate = 2\nvif = [ [ 'a' ] ]\nvcpus = \"3\"\ncpus = [ 1, \"2-3\" ]\nname = 7\nvif2 = []\nhap = 1\n\
+                 pci = [ '00:1a.0' ]\nusbdev = []\nvnc = 1\nsdl = 0\nstdvga = 1\n"
             ),
             [
                 "t.cfg:1:1: warning: unknown key \"maxcpus\" is ignored (did you mean \"maxvcpus\"?)",
@@ -565,7 +580,9 @@ mod tests {
                 "t.cfg:7:13: error: \"nomigrate\" takes 0 or 1, not 2",
                 "t.cfg:8:9: error: \"vif\" takes a list of strings, not a list",
                 "t.cfg:12:1: warning: \"vif2\" has no effect (Write vif.)",
-                "t.cfg:13:1: warning: \"hap\" is for HVM guests; here it has no effect",
+                "t.cfg:14:1: error: \"pci\": devices cannot be passed through yet (take \"pci\" out to start the guest without them)",
+                "t.cfg:16:1: warning: \"vnc\" has no effect yet",
+                "t.cfg:18:1: warning: \"stdvga\" is for HVM guests; here it has no effect",
             ]
         );
     }

@@ -32,6 +32,8 @@ pub struct Machine {
     pub nodes: RefCell<BTreeMap<String, (String, String)>>,
     pub introduced: RefCell<Vec<u16>>,
     pub calls: RefCell<Vec<String>>,
+    /// Weights and caps.
+    pub shares: RefCell<BTreeMap<u16, (u16, u16)>>,
     /// Fails the call with this number, counted from the first that changes something.
     pub fail_at: Cell<Option<usize>>,
     /// Back ends do not take new devices on.
@@ -238,6 +240,11 @@ impl Hypervisor for Machine {
         self.change(dom, |d| d.state.paused = false);
         Ok(())
     }
+    fn set_handle(&self, dom: DomId, handle: [u8; 16]) -> xenctrl::Result<()> {
+        self.hv(format!("handle {dom}"))?;
+        self.change(dom, |d| d.handle = handle);
+        Ok(())
+    }
     fn domain_info(&self, dom: DomId) -> xenctrl::Result<Option<DomainInfo>> {
         Ok(self.domains.borrow().get(&dom.0).cloned())
     }
@@ -330,14 +337,19 @@ impl Hypervisor for Machine {
         };
         Ok(vec![pool(0), pool(3)])
     }
-    fn share(&self, _: DomId) -> xenctrl::Result<SchedParams> {
-        Ok(SchedParams {
-            weight: 256,
-            cap: 0,
-        })
+    fn share(&self, dom: DomId) -> xenctrl::Result<SchedParams> {
+        let (weight, cap) = self
+            .shares
+            .borrow()
+            .get(&dom.0)
+            .copied()
+            .unwrap_or((256, 0));
+        Ok(SchedParams { weight, cap })
     }
     fn set_share(&self, dom: DomId, p: SchedParams) -> xenctrl::Result<()> {
-        self.hv(format!("share {dom} {} {}", p.weight, p.cap))
+        self.hv(format!("share {dom} {} {}", p.weight, p.cap))?;
+        self.shares.borrow_mut().insert(dom.0, (p.weight, p.cap));
+        Ok(())
     }
     fn set_time_offset(&self, dom: DomId, seconds: i64) -> xenctrl::Result<()> {
         self.hv(format!("time {dom} {seconds}"))

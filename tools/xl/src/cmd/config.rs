@@ -32,6 +32,6 @@ pub fn config_update(ctx: &Ctx, args: &Parsed) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     say!("setting dom{} configuration", dom.0);
-    host.store_userdata(dom, uuid, userdata::XL, &config.source)?;
+    host.store_userdata(dom, uuid, userdata::UPDATE, &config.source)?;
     Ok(ExitCode::SUCCESS)
 }
