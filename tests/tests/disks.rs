@@ -13,6 +13,7 @@ matrix! {
     qemu_serves_other_formats: product | tools;
     what_a_guest_writes_is_there: product | tools, hypervisor;
     a_script_makes_disks_and_access_is_kept: product | tools;
+    a_disk_in_use_is_not_taken: product | tools;
 }
 
 const SOON: Duration = Duration::from_secs(40);
@@ -419,6 +420,50 @@ fn a_script_makes_disks_and_access_is_kept(host: Builder) -> Story {
             .shows("guest \"guest\" (d1, disk xvda) writes to it")?;
     }
     host.dom0("xl destroy guest; losetup -d /dev/loop7")?.ok()?;
+    is_clean(&mut host)?;
+    host.power_off()
+}
+
+/// A guest that keeps its disk open keeps it, and is told on; a back end that does not come up, and a front end that the guest has
+/// taken away, leave nothing behind.
+fn a_disk_in_use_is_not_taken(host: Builder) -> Story {
+    let mut host = Host::boot(host)?;
+    host.dom0("modprobe loop; truncate -s 4M /tmp/a.img")?
+        .ok()?;
+    script(
+        &mut host,
+        "block-idle",
+        "[ $1 = remove ] || xenstore-write $XENBUS_PATH/hotplug-status connected",
+    )?;
+    refuses(
+        &mut host,
+        "\"script=block-idle,vdev=xvda,target=x\"",
+        &["xvda"],
+    )?;
+    is_clean(&mut host)?;
+    host.dom0("xl create -q /etc/xen/guest.cfg 'disk=[\"/tmp/a.img,raw,xvda,w\"]'")?
+        .ok()?;
+    let typed = |what: &str| format!("(echo '{what}'; sleep 4) | timeout 6 xl console guest | cat");
+    host.guest_speaks("guest")?;
+    host.dom0(&typed("sleep 1000 </dev/xvda &"))?.ok()?;
+    host.dom0_within("xl block-detach guest xvda 2>&1", SOON)?
+        .fails()?
+        .shows("xvda")?;
+    host.dom0("xl block-list guest")?.shows("51712")?;
+    host.dom0(&typed("kill %1"))?.ok()?;
+    host.until(
+        "xl block-detach guest xvda 2>&1; losetup -a | wc -l",
+        "0",
+        SOON,
+    )?;
+    host.dom0("xl block-list guest")?.lacks("51712")?;
+    host.dom0("xl block-attach guest /tmp/a.img,raw,xvdb,w")?
+        .ok()?;
+    host.until("xl block-list guest", " 4 ", SOON)?;
+    host.dom0(&typed("echo vbd-51728 >/sys/bus/xen/drivers/vbd/unbind"))?
+        .ok()?;
+    host.dom0_within("xl block-detach guest xvdb 2>&1", SOON)?;
+    host.dom0("xl destroy guest")?.ok()?;
     is_clean(&mut host)?;
     host.power_off()
 }
