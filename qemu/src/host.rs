@@ -123,8 +123,6 @@ pub struct HostSpec {
     pub no_modules: bool,
     /// Through GRUB from a CD, not by QEMU's own loader.
     pub through_grub: bool,
-    /// GRUB's commands before it loads the hypervisor: what firmware would have done to the machine.
-    pub firmware_does: String,
 }
 
 impl Default for HostSpec {
@@ -147,7 +145,6 @@ impl Default for HostSpec {
             kernel: None,
             no_modules: false,
             through_grub: false,
-            firmware_does: String::new(),
         }
     }
 }

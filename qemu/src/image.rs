@@ -38,7 +38,6 @@ terminal_input serial console
 terminal_output serial console
 set timeout=1
 set default=0
-{firmware}
 menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
     echo \"Loading Corten ...\"
     {corten}
@@ -48,7 +47,6 @@ menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
     {initrd}
 }}
 ",
-        firmware = spec.firmware_does,
         corten = patiently(format!(
             "multiboot{n} /boot/corten placeholder {}",
             spec.hypervisor_args

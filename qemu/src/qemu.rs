@@ -20,6 +20,10 @@ pub struct Hardware {
     /// MiB.
     pub memory: u32,
     pub cpus: u32,
+    /// All CPUs in turn in one thread, not each in its own: slower on a machine that is idle, and without QEMU's races. One of
+    /// them concerns AMD-V: restoring FPU state writes to flags of CPU 0 from any CPU's thread (`cpu_clear_ignne`, 7.2 to 10),
+    /// which now and then undoes that CPU's entry to a guest or exit from it.
+    pub one_thread: bool,
     /// More arguments.
     pub extra: Vec<String>,
 }
@@ -32,6 +36,7 @@ impl Default for Hardware {
             cpu: "qemu64,+svm,+npt".into(),
             memory: 2048,
             cpus: 2,
+            one_thread: false,
             extra: Vec::new(),
         }
     }
@@ -122,7 +127,11 @@ impl Qemu {
         let mut command = Command::new(&hw.program);
         command.args([
             "-accel",
-            "tcg",
+            if hw.one_thread {
+                "tcg,thread=single"
+            } else {
+                "tcg"
+            },
             "-display",
             "none",
             "-no-reboot",

@@ -24,6 +24,7 @@ qemu/run [options]           boots a host in QEMU; a shell in dom0 unless told o
   --xen-args ARGS     replaces the hypervisor's command line   --xen-add ARGS  adds to it
   --dom0-args ARGS    adds to dom0's command line              --loglevel N    dom0's console log level (4)
   --cpu MODEL (qemu64,+svm,+npt)   --mem MIB (2048)   --smp N (2)   --machine q35|pc   --qemu PROGRAM
+  --one-thread        all CPUs in turn: without the emulator's races, which hardware guests now and then fall victim to
   --grub              through GRUB from a CD, as an installed host does    --uefi  the same with UEFI firmware
   --bochs MODEL       in Bochs with this CPU model, through GRUB (corei7_skylake_x has VT-x); for --script and --cmd only
   --timeout SECONDS   for --script and --cmd (180)             -- ARGS         more arguments for QEMU
@@ -59,6 +60,10 @@ fn parse(args: &[String]) -> Result<Options> {
                     "--qdisk" => o.spec.qdisk = true,
                     _ => o.spec.networks = true,
                 }
+                continue;
+            }
+            "--one-thread" => {
+                o.hardware.one_thread = true;
                 continue;
             }
             "--grub" | "--uefi" => {

@@ -3,6 +3,7 @@
 
 use crate::steps::Steps;
 use crate::{Context, Result, paths};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -195,8 +196,20 @@ fn all() -> Result<Vec<Story>> {
             }));
         }
     }
+    Ok(spread(stories))
+}
+
+/// The first of each file, then the second of each, and so on: those of one file often want the same thing made first, and would
+/// wait for one another.
+fn spread(mut stories: Vec<Story>) -> Vec<Story> {
+    let mut seen = BTreeMap::new();
     stories.sort_by(|a, b| a.file.cmp(&b.file));
-    Ok(stories)
+    stories.sort_by_cached_key(|s| {
+        let n: &mut usize = seen.entry(s.file.clone()).or_default();
+        *n += 1;
+        *n
+    });
+    stories
 }
 
 /// Name and path of a test program, from one of cargo's messages (<https://doc.rust-lang.org/cargo/reference/external-tools.html>).
@@ -235,6 +248,22 @@ mod tests {
             None
         );
         assert_eq!(program("warning: x"), None);
+    }
+
+    #[test]
+    fn stories_of_one_file_are_far_apart() {
+        let story = |file: &str, name: &str| Story {
+            file: file.into(),
+            program: PathBuf::new(),
+            name: name.into(),
+        };
+        let all = [("b", "1"), ("b", "2"), ("a", "1"), ("a", "2"), ("a", "3")];
+        let told = spread(all.map(|(f, n)| story(f, n)).to_vec());
+        let told: Vec<_> = told.iter().map(|s| (&*s.file, &*s.name)).collect();
+        assert_eq!(
+            told,
+            [("a", "1"), ("b", "1"), ("a", "2"), ("b", "2"), ("a", "3")]
+        );
     }
 
     #[test]

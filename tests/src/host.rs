@@ -93,6 +93,12 @@ impl Builder {
         self
     }
 
+    /// The emulator runs all CPUs in turn, in one thread: for stories of hardware guests, see [`Hardware::one_thread`].
+    pub fn one_thread(mut self) -> Self {
+        self.hardware.one_thread = true;
+        self
+    }
+
     /// Number of CPUs of the machine.
     pub fn cpus(mut self, n: u32) -> Self {
         self.hardware.cpus = n;
@@ -146,12 +152,6 @@ impl Builder {
     /// UEFI firmware instead of a BIOS.
     pub fn uefi(self) -> Self {
         self.device(&format!("-bios {}", qemu::image::OVMF)).grub()
-    }
-
-    /// GRUB does this to the machine first, in the place of firmware.
-    pub fn firmware_does(mut self, commands: &str) -> Self {
-        self.spec.firmware_does = commands.into();
-        self
     }
 
     /// Puts Debian's qemu into dom0, for disk images that are not raw.

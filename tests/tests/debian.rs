@@ -193,7 +193,7 @@ fn purge_leaves_plain_debian() -> Story {
     let mut host = installed().from_disk(disk.clone()).boot()?;
     host.dom0_within(
         "DEBIAN_FRONTEND=noninteractive apt-get purge -y corten",
-        MINUTES,
+        MINUTES * 2,
     )?
     .ok()?;
     host.dom0("find / -xdev -iname '*corten*' -not -path '/root/*' -not -path '/proc/*' | grep .")?

@@ -19,16 +19,19 @@ matrix! {
     vt_x_of_skylake_x: | product;
     vt_x_of_haswell: | product;
     amd_v_of_ryzen: | product;
-    switched_off_by_firmware: | product;
 }
 
 const SOON: Duration = Duration::from_secs(60);
 /// The test guest's configuration, of the other type.
 const CONFIG: &str = "sed 's/^type.*/type=\"pvh\"/' /etc/xen/guest.cfg >/tmp/pvh.cfg";
 
+fn boot(host: Builder) -> Result<Host> {
+    Host::boot(host.one_thread())
+}
+
 /// Console, vcpus, memory, pause, power-off; then every page is back.
 fn a_guest_lives_and_dies(host: Builder) -> Story {
-    let mut host = Host::boot(host)?;
+    let mut host = boot(host)?;
     host.dom0(CONFIG)?.ok()?;
     host.dom0("xl info")?.shows("hvm")?.shows("hap")?;
     let free = host.dom0("xl info")?.number("free_memory")?;
@@ -62,7 +65,7 @@ fn a_guest_lives_and_dies(host: Builder) -> Story {
 /// On a processor with more than the oldest: its extended state is the guest's too, on all vcpus and through switches between
 /// several guests; then every page is back.
 fn a_newer_processor_is_used(host: Builder) -> Story {
-    let mut host = Host::boot(host.cpu("EPYC,+svm,+npt"))?;
+    let mut host = boot(host.cpu("EPYC,+svm,+npt"))?;
     host.dom0(CONFIG)?.ok()?;
     let free = host.dom0("xl info")?.number("free_memory")?;
     for (name, vcpus) in [("one", 1), ("four", 4), ("two", 2)] {
@@ -94,7 +97,7 @@ const FUNCTIONS: &str =
 /// A disk is read and written, a network carries data both ways, a vcpu that was taken comes back.
 fn a_guest_has_its_devices(host: Builder) -> Story {
     let scratch = Scratch::new()?;
-    let mut host = Host::boot(with_start(host.networks(), &scratch)?)?;
+    let mut host = boot(with_start(host.networks(), &scratch)?)?;
     bridge_and_disk(&mut host)?;
     devices_carry_data(&mut host, 2)?;
     host.dom0("xl vcpu-set guest 1")?.ok()?;
@@ -167,7 +170,7 @@ fn in_bochs(host: Builder, model: &str) -> Story {
         .cpus(1)
         .memory(1024)
         .dom0_mem("384M,max:384M");
-    let mut host = Host::boot(with_start(host, &scratch)?)?;
+    let mut host = boot(with_start(host, &scratch)?)?;
     host.dom0("xl info")?.shows("hvm hap")?;
     bridge_and_disk(&mut host)?;
     let free = host.dom0("xl info")?.number("free_memory")?;
@@ -181,23 +184,11 @@ fn in_bochs(host: Builder, model: &str) -> Story {
     host.power_off()
 }
 
-/// As on a machine whose firmware has switched AMD-V off (VM_CR.SVMDIS).
-fn switched_off_by_firmware(host: Builder) -> Story {
-    let host = host
-        .bochs("ryzen")
-        .cpus(1)
-        .memory(768)
-        .dom0_mem("320M,max:320M");
-    let mut host = Host::boot(host.firmware_does("wrmsr 0xc0010114 0x10"))?;
-    host.log()?.shows("AMD-V is switched off by the firmware")?;
-    cannot(host)
-}
-
 /// Ten guests, each with its console, all of them shut down at once; then every page is back.
 fn ten_at_once(host: Builder) -> Story {
     let kernel = Kernel::debian()?.unpacked()?;
     let host = host.memory(3072).file(kernel, "/boot/guest/vmlinux");
-    let mut host = Host::boot(host)?;
+    let mut host = boot(host)?;
     host.dom0(CONFIG)?.ok()?;
     let free = host.dom0("xl info")?.number("free_memory")?;
     host.dom0("sed -i 's,^kernel.*,kernel=\"/boot/guest/vmlinux\",' /tmp/pvh.cfg")?;
@@ -226,7 +217,7 @@ fn same_lines(text: &str) -> Story {
 
 /// Without help from the processor, PV guests run, and the others are refused before anything is there of them.
 fn a_host_that_cannot_says_so_first(host: Builder) -> Story {
-    cannot(Host::boot(host.cpu("qemu64"))?)
+    cannot(boot(host.cpu("qemu64"))?)
 }
 
 fn cannot(mut host: Host) -> Story {
@@ -244,7 +235,7 @@ fn cannot(mut host: Host) -> Story {
 
 /// Each ends by its own fault, with its registers in the log.
 fn a_guest_that_crashes_is_reported(host: Builder) -> Story {
-    let mut host = Host::boot(host.micro_guest().option("guest_loglvl=all"))?;
+    let mut host = boot(host.micro_guest().option("guest_loglvl=all"))?;
     host.micro_pvh("micro", "hello")?;
     host.guest_says("micro", "microguest: done")?;
     host.dom0("xl destroy micro; sleep 1")?.ok()?;
@@ -266,7 +257,7 @@ fn a_guest_that_crashes_is_reported(host: Builder) -> Story {
 /// Random code in both modes, every port, register and leaf, garbage to the APIC, random calls:
 /// each is survived, or ends the guest alone.
 fn a_guest_that_misbehaves_disturbs_nobody(host: Builder) -> Story {
-    let mut host = Host::boot(host.micro_guest())?;
+    let mut host = boot(host.micro_guest())?;
     host.micro_pvh("first", "hello")?;
     host.guest_says("first", "microguest: done")?;
     host.dom0("xl destroy first; sleep 1")?.ok()?;
@@ -306,7 +297,7 @@ fn a_guest_that_misbehaves_disturbs_nobody(host: Builder) -> Story {
 /// Two guests take pages out of their memory and put others in, on both vcpus each, have one another's pages mapped, and dom0 maps the
 /// pages of both meanwhile; a third is not disturbed, and every page is back.
 fn memory_changes_while_others_map_it(host: Builder) -> Story {
-    let mut host = Host::boot(host.micro_guest())?;
+    let mut host = boot(host.micro_guest())?;
     host.micro_pvh("polite", "unmapped")?;
     host.guest_says("polite", "microguest: done")?;
     host.dom0("xl dump-core polite /tmp/core && rm /tmp/core")?
@@ -334,7 +325,7 @@ fn memory_changes_while_others_map_it(host: Builder) -> Story {
 
 /// Guests come and go; every page is back at the end.
 fn guests_leave_nothing_behind(host: Builder) -> Story {
-    let mut host = Host::boot(host.micro_guest())?;
+    let mut host = boot(host.micro_guest())?;
     host.micro_pvh("first", "hello")?;
     host.guest_says("first", "microguest: done")?;
     host.dom0("xl destroy first; sleep 1")?.ok()?;

@@ -50,7 +50,7 @@ fn small_kernel(host: Builder, patience: Duration) -> qemu::Result<String> {
 #[ignore = "emulator"]
 fn debian_runs_and_creates_guests() -> Story {
     let host = corten().cpu("qemu64,+svm,+npt").option("dom0=pvh");
-    let mut host = Host::boot(host)?;
+    let mut host = Host::boot(host.one_thread())?;
     host.dom0("cat /sys/hypervisor/guest_type; echo cpus=$(nproc)")?
         .ok()?
         .shows("PVH")?

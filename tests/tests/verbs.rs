@@ -337,7 +337,7 @@ fn scripts_get_what_xl_gives(host: Builder) -> Story {
 
 /// `cpuid=` in both of its syntaxes, for both types of guest.
 fn a_guest_sees_the_processor_it_is_given(host: Builder) -> Story {
-    let mut host = Host::boot(host)?;
+    let mut host = Host::boot(host.one_thread())?;
     host.dom0("grep -qw pni /proc/cpuinfo && grep -qw cx16 /proc/cpuinfo")?
         .ok()?;
     host.dom0("sed 's/^type.*/type=\"pvh\"/' /etc/xen/guest.cfg >/tmp/pvh.cfg")?

@@ -50,6 +50,8 @@ pub struct Features {
     pub vmx: bool,
     /// AMD-V.
     pub svm: bool,
+    /// AMD-V: interrupts can be injected; else they are made pending in the guest and taken by it.
+    pub injects_interrupts: bool,
     /// Physical address bits.
     pub phys_bits: u8,
 }
@@ -61,12 +63,21 @@ struct Erratum {
     text: &'static str,
 }
 
-static ERRATA: &[Erratum] = &[Erratum {
-    // QEMU's TCG, fixed in version 10: with CR4.SMAP set, IRETQ at CPL 3 faults as if it were a supervisor access.
-    applies: |f| f.smap && f.under == Some(*b"TCGTCGTCGTCG"),
-    apply: |f| f.smap = false,
-    text: "SMAP left off: QEMU's TCG checks it on user-mode IRETQ",
-}];
+static ERRATA: &[Erratum] = &[
+    Erratum {
+        // QEMU's TCG, fixed in version 10: with CR4.SMAP set, IRETQ at CPL 3 faults as if it were a supervisor access.
+        applies: |f| f.smap && f.under == Some(*b"TCGTCGTCGTCG"),
+        apply: |f| f.smap = false,
+        text: "SMAP left off: QEMU's TCG checks it on user-mode IRETQ",
+    },
+    Erratum {
+        // QEMU's TCG, 7.2: VMRUN delivers an injected interrupt and leaves it noted as an exception; where the emulator then
+        // looks up from its work before the next exit, it delivers it a second time, on top, with interrupts off.
+        applies: |f| f.svm && f.under == Some(*b"TCGTCGTCGTCG"),
+        apply: |f| f.injects_interrupts = false,
+        text: "Guests' interrupts are made pending, not injected: QEMU's TCG delivers injected ones twice now and then",
+    },
+];
 
 static FEATURES: Once<Features> = Once::new();
 
@@ -94,7 +105,10 @@ fn vendor_bytes(text: &str) -> [u8; 12] {
 
 fn detect() -> Features {
     let cpuid = CpuId::with_cpuid_reader(CpuIdReaderNative);
-    let mut f = Features::default();
+    let mut f = Features {
+        injects_interrupts: true,
+        ..Features::default()
+    };
     if let Some(vendor) = cpuid.get_vendor_info() {
         f.vendor = vendor_bytes(vendor.as_str());
     }

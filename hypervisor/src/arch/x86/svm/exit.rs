@@ -2,6 +2,7 @@
 
 use super::Svm;
 use super::vmcb::field;
+use crate::arch::x86::cpu::features;
 use crate::exit::{Access, GuestExit, PortAccess};
 use crate::hvm::{Event, Reg, VirtualCpu, combined};
 use domain::hvm_vcpu::{Seg, Segment};
@@ -106,6 +107,29 @@ impl Svm {
                 _ => false,
             };
         self.vmcb.set(field::EVENT_INJ, if again { was } else { 0 });
+    }
+
+    /// A run that begins with the interrupt `event`, which is made pending and not injected. Nothing keeps the guest from taking it
+    /// at once but an interrupt of the machine's, which ends the run before its first instruction. A window that is wanted besides
+    /// has to wait until the run after this one.
+    fn run_with_pending(&mut self, event: u64) {
+        let wanted: u32 = self.vmcb.get(field::INT_CTL);
+        let window = self.vmcb.get::<u32>(field::INTERCEPT_MISC1) & INTERCEPT_VINTR != 0;
+        self.vmcb.set(field::EVENT_INJ, 0u64);
+        self.vmcb.set(field::INT_VECTOR, event as u32 & 0xff);
+        self.vmcb.set(field::INT_CTL, wanted | V_IRQ | V_PRIO);
+        self.change_intercepts(INTERCEPT_VINTR, false);
+        self.run();
+        self.keep_interrupted_event();
+        let left: u32 = self.vmcb.get(field::INT_CTL);
+        if left & V_IRQ != 0 {
+            self.vmcb.set(field::EVENT_INJ, event);
+        }
+        self.vmcb.set(
+            field::INT_CTL,
+            left & !(V_IRQ | V_PRIO) | wanted & (V_IRQ | V_PRIO),
+        );
+        self.change_intercepts(INTERCEPT_VINTR, window);
     }
 
     fn waiting_exception(&self) -> Option<u8> {
@@ -214,8 +238,14 @@ impl VirtualCpu for Svm {
     }
     #[inline]
     fn enter(&mut self) -> GuestExit {
-        self.run();
-        self.keep_interrupted_event();
+        let event = self.vmcb.get64(field::EVENT_INJ);
+        let interrupt = event & VALID != 0 && event >> 8 & 7 == TYPE_INTERRUPT;
+        if interrupt && !features().injects_interrupts {
+            self.run_with_pending(event);
+        } else {
+            self.run();
+            self.keep_interrupted_event();
+        }
         let exit = self.decode();
         if exit == GuestExit::NmiWindow {
             self.change_intercepts(INTERCEPT_IRET, false);

@@ -16,6 +16,7 @@ pub mod field {
     pub const ASID: usize = 0x058;
     pub const TLB_CONTROL: usize = 0x05c;
     pub const INT_CTL: usize = 0x060;
+    pub const INT_VECTOR: usize = 0x064;
     pub const INT_SHADOW: usize = 0x068;
     pub const EXIT_CODE: usize = 0x070;
     pub const EXIT_INFO1: usize = 0x078;
