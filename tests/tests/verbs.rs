@@ -247,7 +247,8 @@ fn supervisors_carry_out_what_was_configured(host: Builder) -> Story {
     host.guest_speaks("guest")?;
     // Two at once: one gets the name, the other nothing.
     let both = "for n in 1 2; do xl create -q /etc/xen/guest.cfg name=\\\"twin\\\" memory=96 2>/dev/null & done; wait; xl list | grep -c twin";
-    host.dom0(both)?.shows("1\n")?;
+    host.dom0_within(both, Duration::from_secs(180))?
+        .shows("1\n")?;
     host.dom0("xl destroy twin")?.ok()?;
     // What changes while it runs stays changed.
     host.dom0("was=$(xl vm-list | awk '$3 == \"guest\" {print $1}'); xl mem-set guest 112 && xl mem-max guest 150 && xl vcpu-set guest 1 && xl sched-credit2 -d guest -w 512 -c 50")?
