@@ -54,16 +54,13 @@ fn parse(args: &[String]) -> Result<Options> {
     let mut args = args.iter();
     while let Some(option) = args.next() {
         match option.as_str() {
-            "--demo" | "--qdisk" | "--networks" => {
+            "--demo" | "--qdisk" | "--networks" | "--one-thread" => {
                 match option.as_str() {
                     "--demo" => o.spec.mode = Mode::Demo,
                     "--qdisk" => o.spec.qdisk = true,
-                    _ => o.spec.networks = true,
+                    "--networks" => o.spec.networks = true,
+                    _ => o.hardware.one_thread = true,
                 }
-                continue;
-            }
-            "--one-thread" => {
-                o.hardware.one_thread = true;
                 continue;
             }
             "--grub" | "--uefi" => {
