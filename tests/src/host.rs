@@ -384,6 +384,11 @@ pub fn console_until(name: &str, word: &str, seconds: u32) -> String {
     )
 }
 
+/// A command for dom0's shell: what a guest's shell says to a command on its console.
+pub fn typed(name: &str, what: &str) -> String {
+    format!("(echo '{what}'; sleep 4) | timeout 6 xl console {name} | cat")
+}
+
 /// Sends a command until it has arrived whole: an emulated serial port loses bytes when its host is busy.
 pub(crate) fn command_arrives(
     serial: &mut qemu::machine::Serial,

@@ -8,7 +8,7 @@ pub mod installed;
 pub mod micro;
 pub mod xentools;
 
-pub use host::{Builder, Host, Reply, Story, console_until, corten, xen};
+pub use host::{Builder, Host, Reply, Story, console_until, corten, typed, xen};
 pub use installed::{Installed, debian, installed};
 
 /// Debian's Xen with Debian's tools: that a story is true at all.

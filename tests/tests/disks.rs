@@ -1,6 +1,6 @@
 //! Disks of PV guests: given at creation and later, many, in other formats, and all that can be wrong with them.
 
-use integration::{Builder, Host, Story, matrix};
+use integration::{Builder, Host, Story, matrix, typed};
 use qemu::paths::Scratch;
 use std::process::Command;
 use std::time::Duration;
@@ -443,17 +443,20 @@ fn ends_that_do_not_meet_leave_nothing_behind(host: Builder) -> Story {
     is_clean(&mut host)?;
     host.dom0("xl create -q /etc/xen/guest.cfg 'disk=[\"/tmp/a.img,raw,xvda,w\"]'")?
         .ok()?;
-    let typed = |what: &str| format!("(echo '{what}'; sleep 4) | timeout 6 xl console guest | cat");
     host.guest_speaks("guest")?;
-    host.dom0(&typed("sleep 1000 </dev/xvda &"))?.ok()?;
+    host.dom0(&typed("guest", "sleep 1000 </dev/xvda &"))?
+        .ok()?;
     host.dom0_within("xl block-detach guest xvda", SOON)?.ok()?;
     host.until("losetup -a | wc -l", "0", SOON)?;
     host.dom0("xl block-list guest")?.lacks("51712")?;
     host.dom0("xl block-attach guest /tmp/a.img,raw,xvdb,w")?
         .ok()?;
     host.until("xl block-list guest", " 4 ", SOON)?;
-    host.dom0(&typed("echo vbd-51728 >/sys/bus/xen/drivers/vbd/unbind"))?
-        .ok()?;
+    host.dom0(&typed(
+        "guest",
+        "echo vbd-51728 >/sys/bus/xen/drivers/vbd/unbind",
+    ))?
+    .ok()?;
     host.dom0_within("xl block-detach guest xvdb 2>&1", SOON)?;
     host.dom0("xl destroy guest")?.ok()?;
     is_clean(&mut host)?;

@@ -1,7 +1,7 @@
 //! What administrators type from memory: xm's spellings, consoles and the way out of them, sleep, buttons and keys, a configuration
 //! for the next start, guests that are started again when they crash.
 
-use integration::{Builder, Host, Story, matrix};
+use integration::{Builder, Host, Story, matrix, typed};
 use std::time::Duration;
 
 matrix! {
@@ -12,11 +12,6 @@ matrix! {
 }
 
 const SOON: Duration = Duration::from_secs(60);
-
-/// A command for the shell on the guest's console; what it says.
-fn typed(what: &str) -> String {
-    format!("(echo '{what}'; sleep 4) | timeout 6 xl console guest | cat")
-}
 
 /// The commands of the howtos: a guest with its console in front, left by Ctrl-], resized, listed, shut down.
 fn xm_as_ever(host: Builder) -> Story {
@@ -46,17 +41,17 @@ fn xm_as_ever(host: Builder) -> Story {
 fn a_guest_sleeps_and_wakes(host: Builder) -> Story {
     let mut host = Host::boot(host)?;
     host.start_guest()?;
-    host.dom0(&typed("n=42"))?.ok()?;
+    host.dom0(&typed("guest", "n=42"))?.ok()?;
     host.dom0_within("xl suspend guest", SOON)?.ok()?;
     host.dom0("xl list guest")?.shows("---ss-")?;
     host.dom0_within("xl resume guest", SOON)?.ok()?;
     host.until("xl list guest", "-b----", SOON)?;
-    host.until(&typed("echo awake-$n"), "awake-42", SOON)?;
+    host.until(&typed("guest", "echo awake-$n"), "awake-42", SOON)?;
     host.dom0(
         "xl sysrq guest h && xl trigger guest nmi 0; xl button-press guest power; xl list guest",
     )?
     .ok()?;
-    host.until(&typed("dmesg | tail -5"), "sysrq: HELP", SOON)?;
+    host.until(&typed("guest", "dmesg | tail -5"), "sysrq: HELP", SOON)?;
     host.dom0("xl destroy guest")?.ok()?;
     host.power_off()
 }

@@ -1,6 +1,6 @@
 //! xl's verbs for PV guests: what they print, refuse and change, on all four pairs.
 
-use integration::{Builder, Host, Story, matrix};
+use integration::{Builder, Host, Story, matrix, typed};
 use std::time::Duration;
 
 matrix! {
@@ -355,7 +355,10 @@ fn a_guest_sees_the_processor_it_is_given(host: Builder) -> Story {
         .ok()?;
         host.guest_speaks("guest")?;
         let seen = host
-            .dom0("(echo 'grep -m 1 flags /proc/cpuinfo; grep -m 1 stepping /proc/cpuinfo'; sleep 4) | timeout 6 xl console guest | cat")?
+            .dom0(&typed(
+                "guest",
+                "grep -m 1 flags /proc/cpuinfo; grep -m 1 stepping /proc/cpuinfo",
+            ))?
             .shows(" sse2 ")?
             .shows(" cx16 ")?
             .lacks(" pni ")?;
