@@ -63,17 +63,20 @@ struct Erratum {
     text: &'static str,
 }
 
+/// What QEMU says in CPUID leaf 0x40000000 when it emulates.
+const QEMU_TCG: [u8; 12] = *b"TCGTCGTCGTCG";
+
 static ERRATA: &[Erratum] = &[
     Erratum {
         // QEMU's TCG, fixed in version 10: with CR4.SMAP set, IRETQ at CPL 3 faults as if it were a supervisor access.
-        applies: |f| f.smap && f.under == Some(*b"TCGTCGTCGTCG"),
+        applies: |f| f.smap && f.under == Some(QEMU_TCG),
         apply: |f| f.smap = false,
         text: "SMAP left off: QEMU's TCG checks it on user-mode IRETQ",
     },
     Erratum {
         // QEMU's TCG, 7.2: VMRUN delivers an injected interrupt and leaves it noted as an exception; where the emulator then
         // looks up from its work before the next exit, it delivers it a second time, on top, with interrupts off.
-        applies: |f| f.svm && f.under == Some(*b"TCGTCGTCGTCG"),
+        applies: |f| f.svm && f.under == Some(QEMU_TCG),
         apply: |f| f.injects_interrupts = false,
         text: "Guests' interrupts are made pending, not injected: QEMU's TCG delivers injected ones twice now and then",
     },
