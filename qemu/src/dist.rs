@@ -2,7 +2,7 @@
 
 use crate::initrd::{PROGRAMS, XENSTORE_NAMES, XL_NAMES};
 use crate::steps::Steps;
-use crate::{Context, Result, package, paths};
+use crate::{Context, Result, elf, package, paths};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,10 +49,14 @@ pub fn hypervisor(steps: &mut Steps) -> Result<()> {
         &target.join("x86_64-hypervisor/release/microguest"),
         &paths::microguest(),
     )?;
-    install(
-        &target.join("x86_64-hypervisor/release/hypervisor"),
+    let built = target.join("x86_64-hypervisor/release/hypervisor");
+    let file = std::fs::read(&built).context(built.display())?;
+    copy_if_changed(
+        &elf::without_sections(file)?,
         &paths::dist().join("boot/corten"),
-    )
+        0o644,
+    )?;
+    Ok(())
 }
 
 /// Lints the hypervisor as it is built for bare metal.

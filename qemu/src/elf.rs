@@ -1,4 +1,5 @@
-//! Reads just enough ELF64 to find which shared libraries a program needs (`DT_NEEDED`), so that an initrd gets them all.
+//! Just enough ELF64 to find which shared libraries a program needs (`DT_NEEDED`), so that an initrd gets them all, and to leave
+//! out of the hypervisor what a boot loader has no use for.
 
 use crate::{Context, Result};
 use std::collections::BTreeMap;
@@ -98,6 +99,21 @@ pub fn needs(path: &Path) -> Result<Option<Needs>> {
         .context(format!("{}: damaged ELF file", path.display()))
 }
 
+/// The segments of a program and nothing behind them: no section is left, nor the table that names them.
+///
+/// GRUB 2.06 loads the sections that segments do not cover (`.symtab`, say) to the lowest memory that is free. With UEFI firmware
+/// that may be address 0, to which the firmware reads nothing: "failure reading sector".
+pub fn without_sections(mut file: Vec<u8>) -> Result<Vec<u8>> {
+    let segments = Elf(&file).segments().context("damaged ELF header")?;
+    let end = segments.iter().map(|s| s.1 + s.3).max();
+    file.truncate(end.context("a program without segments")?);
+    let header = file.get_mut(..64).context("segments without the header")?;
+    for field in [40..48, 60..64] {
+        header[field].fill(0); // e_shoff; e_shnum and e_shstrndx
+    }
+    Ok(file)
+}
+
 /// All libraries that `programs` need, transitively, as soname to file, looked for in `dirs` in order.
 /// Dynamic loaders appear under their absolute path.
 pub fn closure(programs: &[PathBuf], dirs: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
@@ -127,4 +143,30 @@ pub fn closure(programs: &[PathBuf], dirs: &[PathBuf]) -> Result<BTreeMap<String
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_has_the_same_segments_and_no_sections() -> Result<()> {
+        let this = std::fs::read(std::env::current_exe()?)?;
+        let left = without_sections(this.clone())?;
+        assert!(left.len() < this.len());
+        assert_eq!(Elf(&left).segments(), Elf(&this).segments());
+        for &(_, offset, _, size) in &Elf(&this).segments().context("segments")? {
+            let kept = 64.max(offset)..offset + size; // The header has changed.
+            assert_eq!(left.get(kept.clone()), this.get(kept));
+        }
+        assert_eq!(Elf(&left).int(40, 8), Some(0));
+        assert_eq!(Elf(&left).int(60, 4), Some(0));
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        assert!(without_sections(Vec::new()).is_err());
+        assert!(without_sections(b"\x7fELF\x02".repeat(30)).is_err());
+    }
 }

@@ -19,11 +19,6 @@ pub enum Protocol {
     Multiboot2,
 }
 
-/// A command of GRUB's, once more if it fails: firmware that is emulated on a busy machine may give up reading too soon.
-fn patiently(command: String) -> String {
-    format!("if {command}; then true; else {command}; fi")
-}
-
 /// GRUB's menu: serial console, one entry.
 fn grub_cfg(spec: &HostSpec, protocol: Protocol) -> String {
     let n = if protocol == Protocol::Multiboot2 {
@@ -40,22 +35,15 @@ set timeout=1
 set default=0
 menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
     echo \"Loading Corten ...\"
-    {corten}
+    multiboot{n} /boot/corten placeholder {args}
     echo \"Loading Linux ...\"
-    {linux}
+    module{n} /boot/vmlinuz placeholder root=/dev/ram0 {dom0}
     echo \"Loading initial ramdisk ...\"
-    {initrd}
+    module{n} --nounzip /boot/initrd.img
 }}
 ",
-        corten = patiently(format!(
-            "multiboot{n} /boot/corten placeholder {}",
-            spec.hypervisor_args
-        )),
-        linux = patiently(format!(
-            "module{n} /boot/vmlinuz placeholder root=/dev/ram0 {}",
-            spec.dom0_cmdline()
-        )),
-        initrd = patiently(format!("module{n} --nounzip /boot/initrd.img")),
+        args = spec.hypervisor_args,
+        dom0 = spec.dom0_cmdline(),
     )
 }
 
