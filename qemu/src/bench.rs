@@ -203,6 +203,8 @@ fn measure(column: &Column) -> Result<Figures> {
             (plain, "/boot/guest/vmlinux".into()),
         ],
         loglevel: 1,
+        // Small guests have none, nor have PV ones: none anywhere, so that a page fault means the same page.
+        dom0_args: "transparent_hugepage=never".into(),
         ..HostSpec::default()
     };
     let hardware = Hardware {

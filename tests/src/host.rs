@@ -17,6 +17,9 @@ const SLOWER: u32 = 6;
 /// Longest that booting may take in Bochs.
 const SLOW_BOOT: Duration = Duration::from_secs(600);
 
+/// A command for dom0's shell: what may tell why something waited for did not come.
+const AROUND: &str = "xl vcpu-list; xl debug-keys q; xl dmesg | tail -n 40; dmesg | tail -n 20; tail -n 5 /var/log/xen/console/* /var/log/xen/*.log";
+
 /// How often a command is sent that does not arrive.
 const TRIES: u32 = 5;
 
@@ -300,7 +303,10 @@ impl Host {
                 return Ok(reply);
             }
             if Instant::now() > deadline {
-                return reply.shows(word);
+                return reply.shows(word).or_else(|error| {
+                    let around = self.dom0(AROUND)?.text;
+                    Err(format!("{error}\nWhat is around it:\n{around}").into())
+                });
             }
             std::thread::sleep(Duration::from_millis(500));
         }
