@@ -16,6 +16,9 @@ matrix! {
     a_guest_that_misbehaves_disturbs_nobody: product;
     memory_changes_while_others_map_it: product;
     ten_at_once: product;
+    amd_v_of_qemu64: | product;
+    amd_v_of_epyc: | product;
+    amd_v_of_max: | product;
     vt_x_of_skylake_x: | product;
     vt_x_of_haswell: | product;
     amd_v_of_ryzen: | product;
@@ -96,7 +99,7 @@ fn a_guest_has_its_devices(host: Builder) -> Story {
     let scratch = Scratch::new()?;
     let mut host = boot(with_start(host.networks(), &scratch)?)?;
     bridge_and_disk(&mut host)?;
-    devices_carry_data(&mut host, 2)?;
+    devices_carry_data(&mut host, 2, 128)?;
     host.dom0("xl vcpu-set guest 1")?.ok()?;
     host.until("in_guest nproc", "1", SOON)?;
     host.dom0("xl vcpu-set guest 2")?.ok()?;
@@ -133,8 +136,8 @@ fn bridge_and_disk(host: &mut Host) -> Story {
 }
 
 /// Creates the guest and has it read and write its disk and talk to dom0.
-fn devices_carry_data(host: &mut Host, vcpus: u32) -> Story {
-    host.dom0(&format!("xl create -q /tmp/pvh.cfg 'ramdisk=\"/tmp/initrd\"' 'disk=[\"/tmp/disk.img,raw,xvda,w\"]' 'vif=[\"bridge=br0\"]' vcpus={vcpus}"))?
+fn devices_carry_data(host: &mut Host, vcpus: u32, mib: u32) -> Story {
+    host.dom0(&format!("xl create -q /tmp/pvh.cfg 'ramdisk=\"/tmp/initrd\"' 'disk=[\"/tmp/disk.img,raw,xvda,w\"]' 'vif=[\"bridge=br0\"]' vcpus={vcpus} memory={mib}"))?
         .ok()?;
     let said = host.guest_says("guest", "guest: hello")?;
     assert!(said.contains(&format!(" {vcpus} cpu")), "{said}");
@@ -147,7 +150,18 @@ fn devices_carry_data(host: &mut Host, vcpus: u32) -> Story {
         .and_then(|r| same_lines(&r.text))
 }
 
-/// Debian's kernel in Bochs, with 1, 2 and 4 vcpus: to its init, with traffic, to its clean end; then every page is back.
+fn amd_v_of_qemu64(host: Builder) -> Story {
+    in_qemu(host, "qemu64,+svm,+npt")
+}
+
+fn amd_v_of_epyc(host: Builder) -> Story {
+    in_qemu(host, "EPYC")
+}
+
+fn amd_v_of_max(host: Builder) -> Story {
+    in_qemu(host, "max")
+}
+
 fn vt_x_of_skylake_x(host: Builder) -> Story {
     in_bochs(host, "corei7_skylake_x")
 }
@@ -160,19 +174,27 @@ fn amd_v_of_ryzen(host: Builder) -> Story {
     in_bochs(host, "ryzen")
 }
 
+fn in_qemu(host: Builder, model: &str) -> Story {
+    let host = host.cpu(model).cpus(4).memory(6144);
+    in_all_sizes(host, &[(1, 96), (2, 1000), (4, 4096)])
+}
+
 fn in_bochs(host: Builder, model: &str) -> Story {
+    let host = host.bochs(model).cpus(1).memory(1024);
+    in_all_sizes(host, &[(1, 128), (2, 96), (4, 256)])
+}
+
+/// Debian's kernel with as many vcpus and MiB: to its init, with traffic, to its clean end; then every page is back.
+fn in_all_sizes(host: Builder, sizes: &[(u32, u32)]) -> Story {
     let scratch = Scratch::new()?;
-    let host = host
-        .bochs(model)
-        .cpus(1)
-        .memory(1024)
-        .dom0_mem("384M,max:384M");
-    let mut host = boot(with_start(host, &scratch)?)?;
+    let host = with_start(host.dom0_mem("384M,max:384M"), &scratch)?;
+    let mut host = boot(host)?;
     host.dom0("xl info")?.shows("hvm hap")?;
     bridge_and_disk(&mut host)?;
     let free = host.dom0("xl info")?.number("free_memory")?;
-    for vcpus in [1, 2, 4] {
-        devices_carry_data(&mut host, vcpus)?;
+    for &(vcpus, mib) in sizes {
+        devices_carry_data(&mut host, vcpus, mib)?;
+        host.dom0("xl list guest")?.shows(&format!(" {mib} "))?;
         host.dom0_within("xl shutdown -w guest", SOON)?.ok()?;
         host.until("xl list | grep -c .", "2", SOON)?;
         println!("{vcpus} vcpus: done {:.0?} after power-on", host.age());
