@@ -10,7 +10,7 @@ use crate::arch::x86::pv::{context, emulate};
 use crate::hvm::{memory, vendor};
 use crate::{acpi, console, guest_time, percpu, power, schedule, smp, time, timers, tlb};
 use ::mm::pv::{ENTRIES, scan};
-use ::mm::{FrameTable, Heap, Kind, LastRef, MmioAccess};
+use ::mm::{FrameTable, Heap, LastRef, MmioAccess};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -33,8 +33,9 @@ static TYPED: Mutex<VecDeque<u8>> = Mutex::new(VecDeque::new());
 const TYPED_MAX: usize = 4096;
 
 /// Pointer to byte `offset` of a frame that is RAM; `None` beyond either.
+#[inline]
 fn frame_ptr(mfn: Mfn, offset: usize, len: usize) -> Option<*mut u8> {
-    if mm::frame_table().kind(mfn) == Kind::NotRam || offset.checked_add(len)? > 4096 {
+    if !mm::frame_table().is_ram(mfn) || offset.checked_add(len)? > 4096 {
         return None;
     }
     Some(mm::phys_to_virt(mfn.addr() + offset as u64))
@@ -204,6 +205,13 @@ impl Host for Machine {
         frame_ptr(mfn, offset, 8)
             .filter(|_| offset.is_multiple_of(8))
             .map(|p| unsafe { &*p.cast::<AtomicU64>() })
+    }
+    #[inline]
+    fn shared_pair(&self, mfn: Mfn, offset: usize) -> Option<&'static [AtomicU32; 2]> {
+        // SAFETY: as `shared_u8`, aligned, and all 8 bytes inside the frame.
+        frame_ptr(mfn, offset, 8)
+            .filter(|_| offset.is_multiple_of(4))
+            .map(|p| unsafe { &*p.cast::<[AtomicU32; 2]>() })
     }
     fn shared_heads(&self, mfn: Mfn, offset: usize) -> Option<&'static [AtomicU32; 16]> {
         // SAFETY: as `shared_u8`, aligned, and all 64 bytes inside the frame.

@@ -19,7 +19,7 @@ type Verb = (&'static str, &'static str, fn(&[String]) -> Result<()>);
 const VERBS: &[Verb] = &[
     ("cpu", "[OPERATION...]", cpu::run),
     ("xen", "", xen::calls),
-    ("grant", "DOMID", xen::grants),
+    ("grant", "DOMID [map|maps|copy...]", xen::grants),
     ("forever", "VERB ARGUMENTS...", forever),
     ("time", "NAME COMMAND...", time),
     ("until", "NAME WORD SHELL-COMMAND", until),

@@ -105,6 +105,8 @@ pub trait Host: mm::Platform + Sync + 'static {
     fn shared_u32(&self, mfn: Mfn, offset: usize) -> Option<&'static AtomicU32>;
     /// An aligned 64-bit word of a RAM frame, shared with its guest.
     fn shared_u64(&self, mfn: Mfn, offset: usize) -> Option<&'static AtomicU64>;
+    /// Two consecutive aligned 32-bit words (a grant entry).
+    fn shared_pair(&self, mfn: Mfn, offset: usize) -> Option<&'static [AtomicU32; 2]>;
     /// Sixteen consecutive aligned 32-bit words (FIFO queue heads).
     fn shared_heads(&self, mfn: Mfn, offset: usize) -> Option<&'static [AtomicU32; 16]>;
     /// Fills a frame with zeroes.

@@ -36,6 +36,8 @@ impl Mapping {
 /// What [`Maptrack::finish_unmap`] gave up: hand it to [`crate::GrantTable::end`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unmapped {
+    /// Of this mapping, as it was.
+    pub mapping: Mapping,
     /// The part that ended.
     pub access: Access,
     /// Nothing is left of the mapping; its handle is free.
@@ -181,7 +183,8 @@ impl Maptrack {
         if !core::mem::replace(busy, false) {
             return Err(GntStatus::BadHandle);
         }
-        let had = mapping.access();
+        let was = *mapping;
+        let had = was.access();
         let access = Access {
             host: host && had.host,
             dev: dev && had.dev,
@@ -203,7 +206,11 @@ impl Maptrack {
             self.free = handle.0;
             self.used -= 1;
         }
-        Ok(Unmapped { access, gone })
+        Ok(Unmapped {
+            mapping: was,
+            access,
+            gone,
+        })
     }
 
     /// A mapping that is left, for taking down a domain that makes no new ones. Dropping all of them looks at each

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use domain::{Domain, Host};
 use grant::{
-    Access, ENTRIES_PER_FRAME, GntStatus, Handle, MapFlags, Mapping, SharedEntry, SharedGrants,
+    ENTRIES_PER_FRAME, GntStatus, Handle, MapFlags, Mapping, SharedEntry, SharedGrants, Unmapped,
 };
 use mm::p2m::Kind;
 use mm::{Budget, Level, PageRef, Paging, Update, WritableRef};
@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Operations per call before other work gets its turn.
 const BATCH: u64 = 64;
 /// Unmaps that share one TLB flush.
-const FLUSH_BATCH: usize = 16;
+const FLUSH_BATCH: usize = 32;
 
 /// A domain's shared grant entries.
 pub struct DomGrants<'a, H: Host> {
@@ -33,10 +33,8 @@ impl<H: Host> SharedGrants for DomGrants<'_, H> {
         let frame = (gref.0 / ENTRIES_PER_FRAME) as usize;
         let mfn = *self.dom.grant_frames.read().get(frame)?;
         let offset = (gref.0 % ENTRIES_PER_FRAME) as usize * 8;
-        Some(SharedEntry {
-            flags_domid: self.h.shared_u32(mfn, offset)?,
-            frame: self.h.shared_u32(mfn, offset + 4)?,
-        })
+        let [flags_domid, frame] = self.h.shared_pair(mfn, offset)?;
+        Some(SharedEntry { flags_domid, frame })
     }
 }
 
@@ -47,14 +45,17 @@ pub fn grant_table_op<H: Host>(cx: &Cx<H>) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     match u32::try_from(cmd).unwrap_or(u32::MAX) {
-        MAP_GRANT_REF => each(cx, list, count, |op: &mut MapGrantRef| {
-            let result = map(cx, op);
-            op.status = GntStatus::of(&result);
-            if let Ok((handle, mfn)) = result {
-                op.handle = handle.0;
-                op.dev_bus_addr = mfn.addr();
-            }
-        }),
+        MAP_GRANT_REF => {
+            let mut peer = Peer(None);
+            each(cx, list, count, |op: &mut MapGrantRef| {
+                let result = map(cx, op, &mut peer);
+                op.status = GntStatus::of(&result);
+                if let Ok((handle, mfn)) = result {
+                    op.handle = handle.0;
+                    op.dev_bus_addr = mfn.addr();
+                }
+            })
+        }
         UNMAP_GRANT_REF => unmap_list(cx, list, count),
         COPY => grant_copy::copy_list(cx, list, count),
         SETUP_TABLE => single(cx, list, count, setup_table),
@@ -77,6 +78,24 @@ pub fn grant_table_op<H: Host>(cx: &Cx<H>) -> Ret {
             op.status = GntStatus::of(&cx.dom.grants.read().swap(&shared, op.ref_a, op.ref_b));
         }),
         _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// The domain that the last operation of a call was about: most of a call are about one.
+struct Peer(Option<Arc<Domain>>);
+
+impl Peer {
+    /// The domain `id`; `find` looks it up. One that is dying may have been forgotten, and its id be another's by now.
+    fn get(
+        &mut self,
+        id: DomId,
+        find: impl FnOnce() -> Option<Arc<Domain>>,
+    ) -> Option<&Arc<Domain>> {
+        let known = |d: &Arc<Domain>| d.id == id && !d.is_dying();
+        if !self.0.as_ref().is_some_and(known) {
+            self.0 = find();
+        }
+        self.0.as_ref()
     }
 }
 
@@ -216,21 +235,21 @@ fn drop_page<H: Host>(h: &H, mfn: Mfn, write: bool) {
     }
 }
 
-fn map<H: Host>(cx: &Cx<H>, op: &MapGrantRef) -> Result<(Handle, Mfn), GntStatus> {
+fn map<H: Host>(cx: &Cx<H>, op: &MapGrantRef, peer: &mut Peer) -> Result<(Handle, Mfn), GntStatus> {
     let flags = MapFlags(op.flags);
     let access = flags.access()?;
     if access.dev && !cx.dom.privileged {
         return Err(GntStatus::PermissionDenied);
     }
-    let granter = cx.peer(op.dom).map_err(|_| GntStatus::BadDomain)?;
-    if granter.is_dying() {
-        return Err(GntStatus::BadDomain);
-    }
+    let granter = peer
+        .get(cx.resolve(op.dom), || cx.peer(op.dom).ok())
+        .filter(|d| !d.is_dying())
+        .ok_or(GntStatus::BadDomain)?;
     let shared = DomGrants {
         h: cx.h,
-        dom: &granter,
+        dom: granter,
     };
-    let resolve = |gfn: Gfn| resolve(cx.h, &granter, gfn);
+    let resolve = |gfn: Gfn| resolve(cx.h, granter, gfn);
     let info = granter
         .grants
         .read()
@@ -361,7 +380,7 @@ fn remove<H: Host>(cx: &Cx<H>, m: &Mapping) -> Result<(), GntStatus> {
     let mut tables = cx.dom.paging.lock();
     let (l1, index) = locate(cx, m)?;
     let old = paging
-        .read_entry(cx.dom.id, l1, index)
+        .l1_entry(&tables, l1, index)
         .map_err(|_| GntStatus::GeneralError)?;
     if old & 1 == 0 || old & ADDR != m.mfn.addr() {
         return Err(GntStatus::GeneralError);
@@ -414,8 +433,9 @@ fn unmap_list<H: Host>(cx: &Cx<H>, list: u64, count: u64) -> Ret {
         } else if mapped {
             cx.h.flush_tlb_mask(cx.dom.dirty_cpus.load(Ordering::Acquire), None);
         }
+        let mut peer = Peer(None);
         for p in pending.iter().flatten() {
-            complete(cx.h, cx.dom, *p);
+            complete(cx.h, cx.dom, *p, &mut peer);
         }
         result?;
         i += n;
@@ -449,38 +469,36 @@ fn unmap_one<H: Host>(cx: &Cx<H>, at: u64, slot: &mut Option<Pending>) -> Result
 }
 
 /// Second half of an unmap, after the flush: the references go, then the granter may have its page back.
-fn complete<H: Host>(h: &H, dom: &Arc<Domain>, p: Pending) {
-    let mut track = dom.maptrack.lock();
-    let Ok(mapping) = track.get(p.handle) else {
-        return;
-    };
-    let Ok(unmapped) = track.finish_unmap(p.handle, p.host, p.dev) else {
-        return;
-    };
-    drop(track);
-    end_use(h, dom, &mapping, unmapped.access, unmapped.gone);
+fn complete<H: Host>(h: &H, dom: &Arc<Domain>, p: Pending, peer: &mut Peer) {
+    let unmapped = dom.maptrack.lock().finish_unmap(p.handle, p.host, p.dev);
+    if let Ok(unmapped) = unmapped {
+        end_use(h, dom, &unmapped, peer);
+    }
 }
 
-fn end_use<H: Host>(h: &H, dom: &Arc<Domain>, m: &Mapping, access: Access, gone: bool) {
+fn end_use<H: Host>(h: &H, dom: &Arc<Domain>, unmapped: &Unmapped, peer: &mut Peer) {
+    let m = &unmapped.mapping;
     // The granter first: while we hold its page it cannot be forgotten and its id not be given to another.
-    let granter = if m.granter == dom.id {
-        Some(dom.clone())
-    } else {
-        h.domains().get(m.granter)
-    };
-    if gone {
-        drop_page(h, m.mfn, access.write);
+    let granter = peer.get(m.granter, || {
+        if m.granter == dom.id {
+            Some(dom.clone())
+        } else {
+            h.domains().get(m.granter)
+        }
+    });
+    if unmapped.gone {
+        drop_page(h, m.mfn, unmapped.access.write);
     }
     if let Some(granter) = granter {
-        let shared = DomGrants { h, dom: &granter };
-        let _ = granter.grants.read().end(&shared, m.gref, access);
+        let shared = DomGrants { h, dom: granter };
+        let _ = granter.grants.read().end(&shared, m.gref, unmapped.access);
     }
 }
 
 /// Gives back one mapping of a dying domain; its page tables go separately. `false` when none is left.
 pub fn release_one<H: Host>(h: &H, dom: &Arc<Domain>) -> bool {
     let mut track = dom.maptrack.lock();
-    let Some((handle, m)) = track.next_to_drop() else {
+    let Some((handle, _)) = track.next_to_drop() else {
         return false;
     };
     if track.begin_unmap(handle).is_err() {
@@ -491,6 +509,6 @@ pub fn release_one<H: Host>(h: &H, dom: &Arc<Domain>) -> bool {
         return false;
     };
     drop(track);
-    end_use(h, dom, &m, unmapped.access, unmapped.gone);
+    end_use(h, dom, &unmapped, &mut Peer(None));
     true
 }

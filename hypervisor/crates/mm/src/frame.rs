@@ -143,6 +143,13 @@ impl<'a> FrameTable<'a> {
         }
     }
 
+    /// May the hypervisor read and write `mfn` as memory? All but [`Kind::NotRam`].
+    #[inline]
+    pub fn is_ram(&self, mfn: Mfn) -> bool {
+        self.get(mfn)
+            .is_some_and(|f| f.state().has(State::REFS | State::FIXED))
+    }
+
     /// The domain that owns `mfn`, while anything refers to it.
     pub fn owner(&self, mfn: Mfn) -> Option<DomId> {
         match self.kind(mfn) {

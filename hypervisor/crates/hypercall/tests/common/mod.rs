@@ -192,6 +192,9 @@ impl Host for FakeHost {
     fn shared_u64(&self, mfn: Mfn, offset: usize) -> Option<&'static AtomicU64> {
         self.shared(mfn, offset)
     }
+    fn shared_pair(&self, mfn: Mfn, offset: usize) -> Option<&'static [AtomicU32; 2]> {
+        self.shared(mfn, offset)
+    }
     fn shared_heads(&self, mfn: Mfn, offset: usize) -> Option<&'static [AtomicU32; 16]> {
         self.shared(mfn, offset)
     }

@@ -69,6 +69,15 @@ impl<'a, P_: Platform> Paging<'a, P_> {
         Ok(entry)
     }
 
+    /// Entry `index` of the domain's L1 table `table`. EINVAL: it is none.
+    #[inline]
+    pub fn l1_entry(&self, t: &PvTables, table: Mfn, index: usize) -> Result<u64> {
+        if index >= ENTRIES || self.table_level(table, t.domain) != Some(Level::L1) {
+            return Err(EINVAL);
+        }
+        Ok(self.platform.read(table, index))
+    }
+
     /// Which page-table level `mfn` has been validated as, if it belongs to `domain`. Stable under its lock.
     #[inline]
     pub fn table_level(&self, mfn: Mfn, domain: DomId) -> Option<Level> {
