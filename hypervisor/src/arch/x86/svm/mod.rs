@@ -88,17 +88,34 @@ fn shared() -> Option<&'static Shared> {
     SHARED.call_once(detect).as_ref()
 }
 
+/// Why there can be no guests, by VM_CR, the features and the number of ASIDs; `None`: there can.
+const fn refused(vm_cr: Option<u64>, features: u32, asids: u32) -> Option<&'static str> {
+    match vm_cr {
+        None => Some("AMD-V without its control register"),
+        Some(v) if v & VM_CR_SVMDIS != 0 => Some("AMD-V is switched off by the firmware"),
+        Some(_) if features & NESTED_PAGING == 0 || asids < 2 => {
+            Some("AMD-V without nested paging")
+        }
+        Some(_) => None,
+    }
+}
+
+// Nothing known; switched off, and locked so; no nested paging; one ASID; as it should be, and locked so.
+const _: () = assert!(refused(None, NESTED_PAGING, 8).is_some());
+const _: () = assert!(refused(Some(0x10), NESTED_PAGING, 8).is_some());
+const _: () = assert!(refused(Some(0x18), NESTED_PAGING, 8).is_some());
+const _: () = assert!(refused(Some(0), 0, 8).is_some());
+const _: () = assert!(refused(Some(0), NESTED_PAGING, 1).is_some());
+const _: () = assert!(refused(Some(0), NESTED_PAGING, 8).is_none());
+const _: () = assert!(refused(Some(8), NESTED_PAGING, 8).is_none());
+
 fn detect() -> Option<Shared> {
     if !features().svm {
         return None;
     }
-    if read_msr(MSR_VM_CR).is_none_or(|v| v & VM_CR_SVMDIS != 0) {
-        log::warn!("AMD-V is switched off by the firmware: no hardware-virtualised guests");
-        return None;
-    }
     let [_, asids, _, features] = native_cpuid(LEAF_SVM, 0);
-    if features & NESTED_PAGING == 0 || asids < 2 {
-        log::warn!("AMD-V without nested paging: no hardware-virtualised guests");
+    if let Some(why) = refused(read_msr(MSR_VM_CR), features, asids) {
+        log::warn!("{why}: no hardware-virtualised guests");
         return None;
     }
     let (iopm, msrpm) = (filled(2)?, filled(1)?);
