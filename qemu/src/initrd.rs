@@ -25,6 +25,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
 ];
 /// Debian's qemu for dom0.
 const QDISK: &str = "usr/libexec/xen-qemu-system-i386";
+const KEYMAP: &str = "usr/share/qemu/keymaps/en-us";
 /// `xenstore` goes by these names too.
 pub const XENSTORE_NAMES: &[&str] = &[
     "chmod", "exists", "list", "ls", "read", "rm", "watch", "write",
@@ -254,6 +255,8 @@ fn extras(
         a.copy(QDISK, &from)?;
         programs.push(from);
         roots.push(root);
+        // As Debian's xl starts it, it reads this; the package is one that this machine's own qemu needs.
+        a.copy(KEYMAP, &Path::new("/").join(KEYMAP))?;
     }
     if spec.networks {
         let root = debian::networks()?;

@@ -11,7 +11,7 @@ matrix! {
     what_cannot_work_leaves_nothing_behind: product | tools;
     a_hotplug_script_that_fails_or_hangs_is_survived: product | tools;
     qemu_serves_other_formats: product | tools;
-    what_a_guest_writes_is_there: product | tools, hypervisor;
+    what_a_guest_writes_is_there: product | tools;
     a_script_makes_disks_and_access_is_kept: product | tools;
     ends_that_do_not_meet_leave_nothing_behind: product | tools;
 }

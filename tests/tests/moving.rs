@@ -6,6 +6,7 @@ use std::time::Duration;
 matrix! {
     what_is_saved_goes_on_where_it_was: product | tools, hypervisor;
     a_guest_moves_while_it_runs: product | tools, hypervisor;
+    a_guest_whose_move_fails_stays: product | tools;
     what_cannot_be_restored_leaves_nothing_behind: product | tools;
     a_guest_that_cannot_be_saved_goes_on: product | tools;
 }
@@ -115,6 +116,13 @@ fn a_guest_moves_while_it_runs(host: Builder) -> Story {
         .shows("Target reports successful startup")?
         .shows("Migration successful")?;
     is_the_same(&mut host)?;
+    host.dom0("xl destroy guest")?.ok()?;
+    is_clean(&mut host)?;
+    host.power_off()
+}
+
+fn a_guest_whose_move_fails_stays(host: Builder) -> Story {
+    let mut host = begin(host)?;
     // Nobody there; somebody else; somebody who hangs up in the midst of it: the guest stays where it was.
     let banner = "echo xl migration receiver ready, send binary domain data.";
     for (far, word) in [

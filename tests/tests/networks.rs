@@ -495,7 +495,7 @@ fn a_script_that_fails_or_hangs_is_survived(host: Builder) -> Story {
 fn is_clean(host: &mut Host) -> Story {
     host.until("ls /sys/class/net | grep -c vif", "0\n", SOON)?;
     host.dom0("xl list | wc -l")?.shows("2")?;
-    host.dom0("xenstore-ls -f | grep -E 'backend/vif/|device/vif/'")?
+    host.dom0("xenstore-ls -f | grep -E 'backend/vif/|device/vif/[0-9]'")?
         .fails()?;
     host.dom0("ls /var/lib/xen | grep 'userdata-.[.][1-9]'")?
         .fails()?;
