@@ -127,7 +127,9 @@ impl<'a> Net<'a> {
     pub fn is_back_end(&self, name: &str, h: &crate::Handle) -> bool {
         let device = std::fs::read_link(self.dir.join(name).join("device")).ok();
         let wanted = format!("{}-{}-{}", h.kind, h.dom.0, h.id);
+        // The kernel makes the name first and the attributes after it: one without an index is not all there yet.
         device.is_some_and(|d| d.file_name().is_some_and(|n| *n == *wanted))
+            && self.number(name, "ifindex").is_some()
     }
 
     /// Takes an interface off its bridge and down, if it is still there.
