@@ -39,6 +39,11 @@ impl<'a> Net<'a> {
         valid_name(name) && self.dir.join(name).exists()
     }
 
+    /// Whether it is there with all that belongs to it: the kernel makes the name first and its attributes after that.
+    pub fn is_complete(&self, name: &str) -> bool {
+        valid_name(name) && self.number(name, "ifindex").is_some()
+    }
+
     fn is_bridge(&self, name: &str) -> bool {
         self.exists(name) && self.dir.join(name).join("bridge").exists()
     }
@@ -127,9 +132,7 @@ impl<'a> Net<'a> {
     pub fn is_back_end(&self, name: &str, h: &crate::Handle) -> bool {
         let device = std::fs::read_link(self.dir.join(name).join("device")).ok();
         let wanted = format!("{}-{}-{}", h.kind, h.dom.0, h.id);
-        // The kernel makes the name first and the attributes after it: one without an index is not all there yet.
         device.is_some_and(|d| d.file_name().is_some_and(|n| *n == *wanted))
-            && self.number(name, "ifindex").is_some()
     }
 
     /// Takes an interface off its bridge and down, if it is still there.

@@ -281,7 +281,7 @@ fn attach(host: &Host, dom: DomId, uuid: Uuid, id: u32, vif: &Vif) -> Result<()>
     let netdev = netdev(h);
     let net = Net::of(host);
     let there = poll(host.limits.backend, || {
-        Ok(net.exists(&netdev).then_some(()))
+        Ok(net.is_complete(&netdev).then_some(()))
     })?;
     there.ok_or_else(|| {
         let error = Error::new(format!("{name}: the back end did not make {netdev}"));
