@@ -37,6 +37,23 @@ fn links(m: &Machine) -> Vec<String> {
 }
 
 #[test]
+fn an_interface_whose_attributes_come_after_its_name_is_waited_for() {
+    let (m, dir) = (Machine::new(), TempDir::new());
+    bridged(&dir);
+    let index = dir.0.join("sys/class/net/vif1.0/ifindex");
+    std::fs::remove_file(&index).unwrap();
+    let host = m.host(&dir);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::fs::write(&index, "10\n").unwrap();
+        });
+        host.create_and_start(&config("vif=['']")).unwrap();
+    });
+    assert_eq!(links(&m).last().unwrap(), "link 10 Up(true)");
+}
+
+#[test]
 fn an_interface_is_named_and_put_on_its_bridge() {
     let (m, dir) = (Machine::new(), TempDir::new());
     bridged(&dir);
