@@ -47,8 +47,6 @@ pub mod cpu2 {
     pub const VPID: u32 = 1 << 5;
     pub const WBINVD: u32 = 1 << 6;
     pub const UNRESTRICTED: u32 = 1 << 7;
-    /// PAUSE in a tight loop is an exit.
-    pub const PAUSE_LOOP: u32 = 1 << 10;
     pub const INVPCID: u32 = 1 << 12;
     pub const TSC_SCALING: u32 = 1 << 25;
     pub const ALL: u32 = EPT | VPID | WBINVD | UNRESTRICTED;

@@ -82,7 +82,7 @@ pub fn detect() -> Result<Controls, &'static str> {
     if basic & TRUE_CONTROLS == 0 {
         return Err("VT-x without flexible controls");
     }
-    let mut optional = cpu2::TSC_SCALING | cpu2::PAUSE_LOOP;
+    let mut optional = cpu2::TSC_SCALING;
     if features().rdtscp {
         optional |= cpu2::RDTSCP;
     }

@@ -76,7 +76,6 @@ impl Vmx {
             30 => GuestExit::Port(port_access(qualification)),
             31 => GuestExit::ReadMsr,
             32 => GuestExit::WriteMsr,
-            40 => GuestExit::Spin,
             43 => GuestExit::InterruptWindow,
             51 => GuestExit::Rdtscp,
             48 => GuestExit::Memory(self.memory_access(qualification)),
