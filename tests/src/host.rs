@@ -84,6 +84,12 @@ impl Builder {
         self
     }
 
+    /// More words on dom0's command line.
+    pub fn dom0_option(mut self, words: &str) -> Self {
+        self.spec.dom0_args = format!("{} {words}", self.spec.dom0_args);
+        self
+    }
+
     /// QEMU's CPU model.
     pub fn cpu(mut self, model: &str) -> Self {
         self.hardware.cpu = model.into();

@@ -137,8 +137,7 @@ fn bridge_and_disk(host: &mut Host) -> Story {
 
 /// Creates the guest and has it read and write its disk and talk to dom0.
 fn devices_carry_data(host: &mut Host, vcpus: u32, mib: u32) -> Story {
-    // Bochs 2.7 miscalculates now and then, be it below Debian's Xen: xl then says that the kernel cannot be unpacked.
-    host.dom0(&format!("for try in 1 2 3; do xl create -q /tmp/pvh.cfg 'ramdisk=\"/tmp/initrd\"' 'disk=[\"/tmp/disk.img,raw,xvda,w\"]' 'vif=[\"bridge=br0\"]' vcpus={vcpus} memory={mib} 2>&1 | tee /tmp/create; grep -q 'cannot decompress' /tmp/create || break; done; xl domid guest"))?
+    host.dom0(&format!("xl create -q /tmp/pvh.cfg 'ramdisk=\"/tmp/initrd\"' 'disk=[\"/tmp/disk.img,raw,xvda,w\"]' 'vif=[\"bridge=br0\"]' vcpus={vcpus} memory={mib}"))?
         .ok()?;
     let said = host.guest_says("guest", "guest: hello")?;
     assert!(said.contains(&format!(" {vcpus} cpu")), "{said}");
@@ -164,34 +163,40 @@ fn amd_v_of_max(host: Builder) -> Story {
 }
 
 fn vt_x_of_skylake_x(host: Builder) -> Story {
-    in_bochs(host, "corei7_skylake_x")
+    in_bochs(host, "corei7_skylake_x", &[(1, 128), (2, 96), (4, 256)])
 }
 
 fn vt_x_of_haswell(host: Builder) -> Story {
-    in_bochs(host, "corei7_haswell_4770")
+    in_bochs(host, "corei7_haswell_4770", &[(1, 128), (2, 96), (4, 256)])
 }
 
+/// One vcpu: below AMD-V, Bochs 2.7 keeps the machine's interrupts back from a guest that was entered with its own off, so that one
+/// that waits for its other vcpu with interrupts off waits for ever (VT-x has a timer against that).
 fn amd_v_of_ryzen(host: Builder) -> Story {
-    in_bochs(host, "ryzen")
+    in_bochs(host, "ryzen", &[(1, 128), (1, 96)])
 }
 
 fn in_qemu(host: Builder, model: &str) -> Story {
     let host = host.cpu(model).cpus(4).memory(6144);
-    in_all_sizes(host, &[(1, 96), (2, 1000), (4, 4096)])
+    in_all_sizes(host, "", &[(1, 96), (2, 1000), (4, 4096)])
 }
 
-fn in_bochs(host: Builder, model: &str) -> Story {
+fn in_bochs(host: Builder, model: &str, sizes: &[(u32, u32)]) -> Story {
+    // What Bochs 2.7 saves with XSAVEC it now and then does not load again, also below Debian's Xen: Linux then forgets registers.
+    let no_xsavec = "clearcpuid=321";
     let host = host.bochs(model).cpus(1).memory(1024);
-    in_all_sizes(host, &[(1, 128), (2, 96), (4, 256)])
+    in_all_sizes(host.dom0_option(no_xsavec), no_xsavec, sizes)
 }
 
 /// Debian's kernel with as many vcpus and MiB: to its init, with traffic, to its clean end; then every page is back.
-fn in_all_sizes(host: Builder, sizes: &[(u32, u32)]) -> Story {
+fn in_all_sizes(host: Builder, extra: &str, sizes: &[(u32, u32)]) -> Story {
     let scratch = Scratch::new()?;
     let host = with_start(host.dom0_mem("384M,max:384M"), &scratch)?;
     let mut host = boot(host)?;
     host.dom0("xl info")?.shows("hvm hap")?;
     bridge_and_disk(&mut host)?;
+    host.dom0(&format!("sed -i 's/loglevel=4/& {extra}/' /tmp/pvh.cfg"))?
+        .ok()?;
     let free = host.dom0("xl info")?.number("free_memory")?;
     for &(vcpus, mib) in sizes {
         devices_carry_data(&mut host, vcpus, mib)?;
