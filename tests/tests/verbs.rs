@@ -247,7 +247,7 @@ fn supervisors_carry_out_what_was_configured(host: Builder) -> Story {
     .ok()?;
     host.guest_speaks("guest")?;
     // Two at once: one gets the name, the other nothing.
-    let both = "for n in 1 2; do xl create -q /etc/xen/guest.cfg name=\\\"twin\\\" memory=96 2>/dev/null & done; wait; xl list | grep -c twin";
+    let both = "for n in 1 2; do xl create -q /etc/xen/guest.cfg name=\\\"twin\\\" memory=96 2>/dev/null & p=\"$p $!\"; done; wait $p; xl list | grep -c twin";
     host.dom0_within(both, Duration::from_secs(180))?
         .shows("1\n")?;
     host.dom0("xl destroy twin")?.ok()?;
