@@ -96,7 +96,8 @@ fn what_is_saved_goes_on_where_it_was(host: Builder) -> Story {
     host.dom0("xl unpause guest")?.ok()?;
     is_the_same(&mut host)?;
     // Whoever saved it without ending it need not be watching it any more: Debian's xl is not.
-    host.dom0_within("xl shutdown -w guest; xl destroy guest 2>&1", LONG)?;
+    host.dom0_within("xl shutdown -w guest", LONG)?.ok()?;
+    host.dom0("xl destroy guest 2>&1")?;
     is_clean(&mut host)?;
     host.until(
         &format!("[ $(xl info | awk '/^free_memory/ {{print $3}}') -ge {free} ] && echo back"),
@@ -133,7 +134,7 @@ fn a_guest_whose_move_fails_stays(host: Builder) -> Story {
             "Broken pipe",
         ),
     ] {
-        host.dom0_within(&format!("xl migrate -s '' guest '{far}' 2>&1"), LONG)?
+        host.dom0_within(&format!("xl migrate -l -s '' guest '{far}' 2>&1"), LONG)?
             .fails()?
             .shows(word)?;
         is_the_same(&mut host)?;
