@@ -166,7 +166,7 @@ fn hlt<C: VirtualCpu>(cpu: &mut C, v: &Vcpu) {
         return;
     };
     cpu.retire(length);
-    events::halt(v, cpu.reg(Reg::Rflags) & FLAG_IF != 0);
+    events::halt(v, cpu.interrupts_on());
 }
 
 fn hypercall<C: VirtualCpu>(cpu: &mut C, v: &Vcpu) {

@@ -326,6 +326,9 @@ impl Host for Machine {
     fn wait_descheduled(&self, vcpu: &Vcpu) {
         schedule::wait_descheduled(vcpu);
     }
+    fn interrupts_on(&self) -> bool {
+        vendor::interrupts_on()
+    }
     fn reschedule(&self) {
         schedule::request_yield();
     }

@@ -3,15 +3,13 @@
 //! Event channels come by a vector of their own that needs no end-of-interrupt (`HVM_PARAM_CALLBACK_IRQ`), or through the
 //! local APIC (`HVMOP_set_evtchn_upcall_vector`): see `domain::events`.
 
-use super::{Event, Reg, VirtualCpu, p2m};
+use super::{Event, VirtualCpu, p2m};
 use crate::arch::x86::pv::info;
 use crate::host::HOST;
 use crate::{schedule, time};
 use core::sync::atomic::Ordering;
 use domain::{Domain, HvmVcpu, PF_BLOCKED, PF_DOWN, Vcpu};
 use vdev::{Now, Via};
-
-const FLAG_IF: u64 = 1 << 9;
 
 /// Both clocks, as the vcpu has them.
 pub fn now(v: &Vcpu) -> Now {
@@ -54,7 +52,7 @@ pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu
     let Some(vector) = upcall.or_else(|| lapic.pending()) else {
         return;
     };
-    if cpu.has_event() || cpu.in_shadow() || cpu.reg(Reg::Rflags) & FLAG_IF == 0 {
+    if cpu.has_event() || cpu.in_shadow() || !cpu.interrupts_on() {
         // Whatever the priority of the upcall: it is above all, and the APIC's is above CR8's already.
         return cpu.want_window(Some(15));
     }

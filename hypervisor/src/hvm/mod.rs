@@ -119,6 +119,11 @@ pub trait VirtualCpu {
     /// Runs until the next exit. With interrupts off.
     fn enter(&mut self) -> GuestExit;
 
+    /// RFLAGS.IF.
+    fn interrupts_on(&self) -> bool {
+        self.reg(Reg::Rflags) & 1 << 9 != 0
+    }
+
     /// How addresses are translated.
     fn paging(&self) -> GuestPaging {
         GuestPaging {

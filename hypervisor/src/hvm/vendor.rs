@@ -64,6 +64,15 @@ pub fn paging() -> GuestPaging {
     }
 }
 
+/// Has the loaded vcpu interrupts on?
+pub fn interrupts_on() -> bool {
+    if vmx::available() {
+        Vmx::this_cpu().interrupts_on()
+    } else {
+        Svm::this_cpu().interrupts_on()
+    }
+}
+
 /// Runs the loaded vcpu until this CPU should choose anew.
 pub fn run(dom: &Domain, v: &Vcpu) {
     if vmx::available() {

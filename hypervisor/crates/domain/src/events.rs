@@ -127,13 +127,23 @@ pub fn announce_pending<H: Host>(h: &H, dom: &Domain, v: &Vcpu) {
 /// Does anything wait that would interrupt a vcpu, if a hardware-virtualised one let itself be interrupted? An event interrupts
 /// those only if their domain has said by what vector events come.
 pub fn interrupt_waits<H: Host>(h: &H, dom: &Domain, v: &Vcpu) -> bool {
+    v.nmi_pending.load(Ordering::Acquire) || maskable_waits(h, dom, v)
+}
+
+/// Would the current vcpu be interrupted at once, as it is? What it sleeps with interrupts off for (Linux waits so for its
+/// spinlocks) is the arrival of something new, not what waits already.
+pub fn is_interrupted<H: Host>(h: &H, dom: &Domain, v: &Vcpu) -> bool {
+    let nmi = v.nmi_pending.load(Ordering::Acquire);
+    nmi || (v.hvm.is_none() || h.interrupts_on()) && maskable_waits(h, dom, v)
+}
+
+fn maskable_waits<H: Host>(h: &H, dom: &Domain, v: &Vcpu) -> bool {
     let upcall = || upcall_waits(h, dom, v);
     let (Some(machine), Some(hvm)) = (&dom.hvm, &v.hvm) else {
         return upcall();
     };
     let via = machine.params[PARAM_CALLBACK_IRQ as usize].load(Ordering::Relaxed);
-    v.nmi_pending.load(Ordering::Acquire)
-        || hvm.lapic.lock().pending().is_some()
+    hvm.lapic.lock().pending().is_some()
         || matches!(Via::decode(via), Some(Via::Vector(_))) && upcall()
 }
 

@@ -154,6 +154,8 @@ pub trait Host: mm::Platform + Sync + 'static {
     fn preempt(&self, vcpu: &Vcpu);
     /// Waits until `vcpu` runs nowhere and its state is saved in memory. The caller holds no lock.
     fn wait_descheduled(&self, vcpu: &Vcpu);
+    /// Has the current vcpu, a hardware-virtualised one, interrupts on?
+    fn interrupts_on(&self) -> bool;
     /// The current vcpu should give way before it returns to the guest.
     fn reschedule(&self);
     /// (Re-)arms the one-shot timer of a vcpu from its `timer_ns`.

@@ -101,7 +101,7 @@ pub fn block<H: Host>(cx: &Cx<H>) {
     events.upcall_mask.store(0, Ordering::SeqCst);
     // Flag first, then look: an event that arrives in between clears the flag again.
     cx.v.set_flags(PF_BLOCKED);
-    if domain::interrupt_waits(cx.h, cx.dom, cx.v) {
+    if domain::is_interrupted(cx.h, cx.dom, cx.v) {
         cx.v.clear_flags(PF_BLOCKED);
     } else {
         cx.h.reschedule();
@@ -132,7 +132,7 @@ fn poll<H: Host>(cx: &Cx<H>, arg: u64) -> Ret {
         }
     }
     // A poller also wakes for any event that would interrupt it.
-    if domain::interrupt_waits(cx.h, cx.dom, cx.v) {
+    if domain::is_interrupted(cx.h, cx.dom, cx.v) {
         cx.dom.events.read().poll_end(cx.v.id);
         cx.v.clear_flags(PF_POLLING);
         return Ok(0);

@@ -65,6 +65,8 @@ pub struct FakeHost {
     pub refuse_vcpus_from: AtomicU32,
     /// Hardware-assisted guests.
     pub hvm: AtomicBool,
+    /// RFLAGS.IF of a hardware-assisted guest that calls.
+    pub interrupts_on: AtomicBool,
     /// Set when UEFI started it.
     pub efi: OnceLock<EfiInfo>,
 }
@@ -93,6 +95,7 @@ impl FakeHost {
             effects: Mutex::default(),
             refuse_vcpus_from: AtomicU32::new(u32::MAX),
             hvm: AtomicBool::new(false),
+            interrupts_on: AtomicBool::new(false),
             efi: OnceLock::new(),
         }))
     }
@@ -287,6 +290,9 @@ impl Host for FakeHost {
         self.record(Effect::Preempt(v.dom, v.id));
     }
     fn wait_descheduled(&self, _: &Vcpu) {}
+    fn interrupts_on(&self) -> bool {
+        self.interrupts_on.load(Ordering::Relaxed)
+    }
     fn reschedule(&self) {}
     fn vcpu_timer_changed(&self, _: &Vcpu) {}
     fn vcpu_created(&self, _: &Arc<Domain>, v: &Vcpu) -> Result<(), Errno> {
