@@ -5,7 +5,7 @@ use crate::arch::x86::cpu::features;
 use crate::arch::x86::pv::{self, context, ports};
 use crate::host::HOST;
 use crate::hvm::{self, Event, Reg, VirtualCpu, cpuid, emulate, events, fetch, mmio, msr};
-use crate::time;
+use crate::{schedule, time};
 use domain::hvm_vcpu::Seg;
 use domain::{Domain, HvmVcpu, Vcpu};
 use hypercall::Stop;
@@ -57,6 +57,8 @@ pub enum GuestExit {
     Cpuid,
     /// HLT.
     Hlt,
+    /// PAUSE again and again: it waits for another vcpu, which may be one that is not running.
+    Spin,
     /// VMCALL or VMMCALL.
     Hypercall,
     /// RDTSC, or what the CPU tells as that: RDTSCP.
@@ -87,24 +89,33 @@ pub enum GuestExit {
     Failed(u64),
 }
 
-const FLAG_IF: u64 = 1 << 9;
+/// PAUSEs that are more cycles apart are not of one loop.
+pub const PAUSE_GAP: u16 = 128;
 const CR4_OSXSAVE: u64 = 1 << 18;
 const DB: u8 = 1;
 const AC: u8 = 17;
+
+/// Lets interrupts in that are pending.
+fn take_interrupts() {
+    interrupts::enable();
+    interrupts::disable();
+}
 
 /// Answers an exit.
 pub fn answer<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu, exit: GuestExit) {
     match exit {
         // It is taken as soon as interrupts are on, in the hypervisor.
-        GuestExit::Interrupt => {
-            interrupts::enable();
-            interrupts::disable();
-        }
+        GuestExit::Interrupt => take_interrupts(),
         GuestExit::NonMaskable => {}
         GuestExit::InterruptWindow => cpu.want_window(None),
         GuestExit::NmiWindow => {}
         GuestExit::Cpuid => cpuid_instruction(cpu, dom, v),
         GuestExit::Hlt => hlt(cpu, v),
+        // The loop goes on where it was. Bochs keeps interrupts back from a guest that has them off.
+        GuestExit::Spin => {
+            take_interrupts();
+            schedule::request_yield();
+        }
         GuestExit::Hypercall => hypercall(cpu, v),
         GuestExit::Rdtsc => read_tsc(cpu, v, false),
         GuestExit::Rdtscp => read_tsc(cpu, v, true),

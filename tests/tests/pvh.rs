@@ -1,9 +1,9 @@
 //! PVH guests: Debian's unmodified kernel in a virtual machine of the processor's, with the life and devices of a PV guest.
 
 use integration::{Builder, Host, Story, matrix, typed};
-use qemu::Result;
 use qemu::kernel::Kernel;
 use qemu::paths::Scratch;
+use qemu::{Result, debian, initrd};
 use std::time::Duration;
 
 matrix! {
@@ -16,6 +16,7 @@ matrix! {
     a_guest_that_misbehaves_disturbs_nobody: product;
     memory_changes_while_others_map_it: product;
     ten_at_once: product;
+    a_guest_of_64_mib: product;
     amd_v_of_qemu64: | product;
     amd_v_of_epyc: | product;
     amd_v_of_max: | product;
@@ -118,6 +119,35 @@ fn a_guest_has_its_devices(host: Builder) -> Story {
     host.power_off()
 }
 
+/// Where Debian 12's kernel does not fit (its own code and data end above 64 MiB), Debian 11's for virtual machines does.
+fn a_guest_of_64_mib(host: Builder) -> Story {
+    let kernel = debian::foreign("bullseye-security", "linux-image-cloud-amd64")?;
+    let kernel = Kernel::below(&kernel)?;
+    let scratch = Scratch::new()?;
+    let its_initrd = scratch.path().join("initrd");
+    std::fs::write(&its_initrd, initrd::guest(&kernel)?)?;
+    let mut host = boot(
+        with_start(host, &scratch)?
+            .file(&kernel.image, "/k/small")
+            .file(its_initrd, "/k/initrd"),
+    )?;
+    bridge_and_disk(&mut host)?;
+    host.dom0("xl create -q /tmp/pvh.cfg memory=64 2>&1")?
+        .fails()?
+        .shows("the domain has 65536 KiB; raise `memory`")?;
+    host.dom0(
+        "cp /k/initrd /boot/guest/initrd; sed -i 's,^kernel.*,kernel=\"/k/small\",' /tmp/pvh.cfg",
+    )?
+    .ok()?;
+    put_start_into_initrd(&mut host)?;
+    let free = host.dom0("xl info")?.number("free_memory")?;
+    devices_carry_data(&mut host, 1, 64)?;
+    host.dom0_within("xl shutdown -w guest", SOON)?.ok()?;
+    host.until("xl list | grep -c .", "2", SOON)?;
+    host.memory_is_back(free)?;
+    host.power_off()
+}
+
 /// Has a file in dom0 of which [`bridge_and_disk`] makes the guest's start.
 fn with_start(host: Builder, scratch: &Scratch) -> Result<Builder> {
     let start = scratch.path().join("start");
@@ -128,11 +158,17 @@ fn with_start(host: Builder, scratch: &Scratch) -> Result<Builder> {
 fn bridge_and_disk(host: &mut Host) -> Story {
     host.dom0(CONFIG)?.ok()?;
     host.dom0(FUNCTIONS)?.ok()?;
-    host.dom0("modprobe bridge; cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /")?
-        .ok()?;
+    host.dom0("modprobe bridge")?.ok()?;
+    put_start_into_initrd(host)?;
     host.dom0("ip link add br0 type bridge && ip addr add 192.168.77.1/24 dev br0 && ip link set br0 up; head -c 4194304 /dev/urandom >/tmp/disk.img")?
         .ok()?;
     Ok(())
+}
+
+fn put_start_into_initrd(host: &mut Host) -> Story {
+    host.dom0("cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /")?
+        .ok()
+        .map(drop)
 }
 
 /// Creates the guest and has it read and write its disk and talk to dom0.
@@ -179,13 +215,15 @@ fn in_qemu(host: Builder, model: &str) -> Story {
     in_all_sizes(host, "", &[(1, 96), (2, 1000), (4, 4096)])
 }
 
-/// One vcpu: a second one waits for the first with its interrupts off, and Bochs 2.7 keeps the machine's interrupts back from a guest
-/// that was entered so.
 fn in_bochs(host: Builder, model: &str) -> Story {
     // What Bochs 2.7 saves with XSAVEC it now and then does not load again, also below Debian's Xen: Linux then forgets registers.
     let no_xsavec = "clearcpuid=321";
     let host = host.bochs(model).cpus(1).memory(1024);
-    in_all_sizes(host.dom0_option(no_xsavec), no_xsavec, &[(1, 128)])
+    in_all_sizes(
+        host.dom0_option(no_xsavec),
+        no_xsavec,
+        &[(1, 128), (2, 128), (4, 192)],
+    )
 }
 
 /// Debian's kernel with as many vcpus and MiB: to its init, with traffic, to its clean end; then every page is back.

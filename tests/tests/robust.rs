@@ -46,7 +46,7 @@ const IN_GUEST: &str = "ip link set eth0 up; ip addr add 10.0.0.2/24 dev eth0; s
     md5sum /dev/xvda; echo that-$((40+2))";
 
 fn disk_and_network_carry_data(host: Builder) -> Story {
-    let mut host = Host::boot(host)?;
+    let mut host = Host::boot(host.networks())?;
     host.dom0(DEVICES)?.ok()?;
     let sent = host.dom0("md5sum </tmp/disk")?.ok()?.text;
     host.dom0("(sleep 100 | nc -l -p 5001 | md5sum >/tmp/received) >/dev/null 2>&1 &")?;

@@ -36,8 +36,8 @@ pub use domain::{
 };
 pub use events::wake_vcpu;
 pub use events::{
-    DomEvents, announce_pending, deliver, end_poll, interrupt_waits, is_interrupted, notify_port, send_global_virq,
-    send_pirq, send_vcpu_virq,
+    DomEvents, announce_pending, deliver, end_poll, interrupt_waits, is_interrupted, notify_port,
+    send_global_virq, send_pirq, send_vcpu_virq,
 };
 pub use guest_walk::{Paging as GuestPaging, Tables as GuestTables, Use as GuestUse};
 pub use host::{

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use xen_abi::arch_x86::X86_EMU_LAPIC;
 use xen_abi::domctl::{CDF_HAP, CDF_HVM};
-use xen_abi::event_channel::{BindIpi, BIND_IPI};
+use xen_abi::event_channel::{BIND_IPI, BindIpi};
 use xen_abi::sched::{POLL, Poll};
 use xen_abi::{DomId, GuestHandle, hypercall as nr};
 

@@ -60,6 +60,7 @@ impl Svm {
             0x72 => GuestExit::Cpuid,
             0x74 => GuestExit::NmiWindow,
             0x76 | 0x89 => GuestExit::CacheFlush,
+            0x77 => GuestExit::Spin,
             0x78 => GuestExit::Hlt,
             0x7b => GuestExit::Port(self.port_access(info1)),
             0x7c if info1 & 1 != 0 => GuestExit::WriteMsr,

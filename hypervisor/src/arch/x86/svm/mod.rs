@@ -39,6 +39,7 @@ const NESTED_PAGING: u32 = 1 << 0;
 const LBR_VIRTUALIZED: u32 = 1 << 1;
 const NEXT_RIP_SAVED: u32 = 1 << 3;
 const TSC_RATIO: u32 = 1 << 4;
+const PAUSE_FILTER: u32 = 1 << 10;
 /// TLB_CONTROL: flush everything of all guests.
 const FLUSH_ALL: u8 = 1;
 
@@ -72,6 +73,7 @@ struct Shared {
     asids: u32,
     next_rip: bool,
     tsc_ratio: bool,
+    pause_filter: bool,
     lbr: bool,
     iopm: u64,
     msrpm: u64,
@@ -120,11 +122,12 @@ fn detect() -> Option<Shared> {
     }
     let (iopm, msrpm) = (filled(2)?, filled(1)?);
     msrs::pass_through(phys_to_virt(msrpm));
-    log::info!("AMD-V with nested paging, {asids} address spaces");
+    log::info!("AMD-V with nested paging, {asids} address spaces, features {features:#x}");
     Some(Shared {
         asids,
         next_rip: features & NEXT_RIP_SAVED != 0,
         tsc_ratio: features & TSC_RATIO != 0,
+        pause_filter: features & PAUSE_FILTER != 0,
         lbr: features & LBR_VIRTUALIZED != 0,
         iopm,
         msrpm,

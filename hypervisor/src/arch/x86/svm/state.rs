@@ -5,6 +5,7 @@ use super::{Svm, pages, set_tsc_ratio, shared, vmload, vmsave};
 use crate::arch::x86::cpu::{features, idt};
 use crate::arch::x86::pv::context::{self, rdmsr, wrmsr};
 use crate::arch::x86::pv::info;
+use crate::exit::PAUSE_GAP;
 use crate::hvm::{self, VirtualCpu};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -23,6 +24,9 @@ const MISC2: u32 = 0x7f | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 13;
 /// Of the same two words.
 const INTERCEPT_RDTSC: u32 = 1 << 14;
 const INTERCEPT_RDTSCP: u32 = 1 << 7;
+/// PAUSE, of which the CPU lets so many pass.
+const INTERCEPT_PAUSE: u32 = 1 << 23;
+const PAUSES: u16 = 4000;
 /// #DB, #AC: their endless delivery must not keep the CPU; #MC is the machine's.
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 /// V_INTR_MASKING.
@@ -69,13 +73,17 @@ fn set_counter(vmcb: &Vmcb, tsc: &Counter) {
 }
 
 fn fill(vmcb: &Vmcb, state: &HvmState) {
-    let (iopm, msrpm) = shared().map_or((0, 0), |s| (s.iopm, s.msrpm));
+    let (iopm, msrpm, pauses) =
+        shared().map_or((0, 0, false), |s| (s.iopm, s.msrpm, s.pause_filter));
     // Control registers and debug registers are the guest's own.
     vmcb.set(field::INTERCEPT_CR, 0u32);
     vmcb.set(field::INTERCEPT_DR, 0u32);
     vmcb.set(field::INTERCEPT_EXCEPTIONS, EXCEPTIONS);
     let iret = if state.nmi_masked { 1 << 20 } else { 0 };
-    vmcb.set(field::INTERCEPT_MISC1, MISC1 | iret);
+    let pause = if pauses { INTERCEPT_PAUSE } else { 0 };
+    vmcb.set(field::INTERCEPT_MISC1, MISC1 | iret | pause);
+    vmcb.set(field::PAUSE_COUNT, PAUSES);
+    vmcb.set(field::PAUSE_THRESHOLD, PAUSE_GAP);
     vmcb.set(field::INTERCEPT_MISC2, MISC2);
     vmcb.set(field::IOPM, iopm);
     vmcb.set(field::MSRPM, msrpm);

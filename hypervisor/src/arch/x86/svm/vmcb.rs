@@ -10,6 +10,8 @@ pub mod field {
     pub const INTERCEPT_EXCEPTIONS: usize = 0x008;
     pub const INTERCEPT_MISC1: usize = 0x00c;
     pub const INTERCEPT_MISC2: usize = 0x010;
+    pub const PAUSE_THRESHOLD: usize = 0x03c;
+    pub const PAUSE_COUNT: usize = 0x03e;
     pub const IOPM: usize = 0x040;
     pub const MSRPM: usize = 0x048;
     pub const TSC_OFFSET: usize = 0x050;

@@ -47,6 +47,8 @@ pub mod cpu2 {
     pub const VPID: u32 = 1 << 5;
     pub const WBINVD: u32 = 1 << 6;
     pub const UNRESTRICTED: u32 = 1 << 7;
+    /// PAUSE in a tight loop is an exit.
+    pub const PAUSE_LOOP: u32 = 1 << 10;
     pub const INVPCID: u32 = 1 << 12;
     pub const TSC_SCALING: u32 = 1 << 25;
     pub const ALL: u32 = EPT | VPID | WBINVD | UNRESTRICTED;
@@ -59,6 +61,7 @@ pub mod exit {
     pub const LOAD_PAT: u32 = 1 << 19;
     pub const SAVE_EFER: u32 = 1 << 20;
     pub const LOAD_EFER: u32 = 1 << 21;
+    pub const SAVE_TIMER: u32 = 1 << 22;
     pub const ALL: u32 = SAVE_DEBUG | HOST_64 | SAVE_PAT | LOAD_PAT | SAVE_EFER | LOAD_EFER;
 }
 

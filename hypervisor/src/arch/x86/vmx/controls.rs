@@ -82,7 +82,7 @@ pub fn detect() -> Result<Controls, &'static str> {
     if basic & TRUE_CONTROLS == 0 {
         return Err("VT-x without flexible controls");
     }
-    let mut optional = cpu2::TSC_SCALING;
+    let mut optional = cpu2::TSC_SCALING | cpu2::PAUSE_LOOP;
     if features().rdtscp {
         optional |= cpu2::RDTSCP;
     }
@@ -91,13 +91,15 @@ pub fn detect() -> Result<Controls, &'static str> {
     }
     let ept = read_msr(MSR_EPT).unwrap_or(0);
     let controls = (|| {
+        let pin = adjust(0x48d, pin::ALL, pin::TIMER)?;
+        let timer = (pin & pin::TIMER != 0) as u32 * exit::SAVE_TIMER;
         Some(Controls {
             revision: basic as u32 & 0x7fff_ffff,
-            pin: adjust(0x48d, pin::ALL, pin::TIMER)?,
+            pin,
             // The CPU can, and does not by default.
             cpu: adjust(0x48e, cpu::ALL | cpu::RDTSC, 0)? & !cpu::RDTSC,
             cpu2: adjust(MSR_CPU2, cpu2::ALL, optional)?,
-            exit: adjust(0x48f, exit::ALL, 0)?,
+            exit: adjust(0x48f, exit::ALL, timer)?,
             entry: adjust(0x490, entry::ALL, 0)?,
             timer_shift: read_msr(MSR_MISC)? as u32 & 0x1f,
             cr4_fixed: read_msr(MSR_CR4_FIXED0)?,

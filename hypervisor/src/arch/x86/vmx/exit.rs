@@ -48,7 +48,13 @@ impl Vmx {
         let qualification = read(Field::Qualification);
         match reason & 0xffff {
             0 => self.exception(),
-            1 | 52 => GuestExit::Interrupt,
+            1 => GuestExit::Interrupt,
+            52 => {
+                if let Some(shared) = super::shared() {
+                    state::limit_run(&shared.controls);
+                }
+                GuestExit::Interrupt
+            }
             2 => GuestExit::TripleFault,
             // INIT, start-up IPI, SMIs: nothing of the guest's.
             3..=6 => GuestExit::NonMaskable,
@@ -76,6 +82,7 @@ impl Vmx {
             30 => GuestExit::Port(port_access(qualification)),
             31 => GuestExit::ReadMsr,
             32 => GuestExit::WriteMsr,
+            40 => GuestExit::Spin,
             43 => GuestExit::InterruptWindow,
             51 => GuestExit::Rdtscp,
             48 => GuestExit::Memory(self.memory_access(qualification)),

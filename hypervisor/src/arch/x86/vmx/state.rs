@@ -1,12 +1,14 @@
 //! Getting a vcpu into this CPU's VMCS and out of it ([`load`], [`save`]), and the fields that never change ([`set_up_vmcs`]).
 
-use super::bits::{BRANCHES, FLAG_TF, SINGLE_STEP, blocking, cpu, entry, pin};
+use super::bits::{BRANCHES, FLAG_TF, SINGLE_STEP, blocking, cpu, cpu2, entry, pin};
+use super::controls::Controls;
 use super::vmcs::{Field, change, read, segment, set_segment, write};
 use super::{SWITCHED, Shared, Vmx, cr, shared, this_cpu, vmx_exit};
 use crate::arch::x86::cpu::{features, gdt, idt};
 use crate::arch::x86::mm::phys_to_virt;
 use crate::arch::x86::pv::context::{self, rdmsr, wrmsr};
 use crate::arch::x86::pv::info;
+use crate::exit::PAUSE_GAP;
 use crate::hvm;
 use crate::{percpu, time};
 use core::arch::asm;
@@ -24,8 +26,11 @@ const EFER_LMA: u64 = 1 << 10;
 const DR6_NOTHING: u64 = 0xffff_0ff0;
 /// #DB, #AC: their endless delivery must not keep the CPU; #MC is the machine's.
 const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
-/// A run that nothing ends is ended so often a second: Bochs keeps interrupts back from a guest that was entered with them off.
+/// After so much of guests' time interrupts are taken, whatever else happens: Bochs keeps them back from a guest that was entered
+/// with its own off.
 const LONGEST_RUN_PER_SECOND: u64 = 200;
+/// A loop of PAUSEs may take so many cycles.
+const PAUSE_WINDOW: u64 = 4096;
 /// Write-back tables of four levels.
 const EPT_FORMAT: u64 = 6 | 3 << 3;
 
@@ -72,8 +77,16 @@ pub(super) fn set_up_vmcs(shared: &Shared, apic: u64) {
     ] {
         write(field, value);
     }
+    if c.cpu2 & cpu2::PAUSE_LOOP != 0 {
+        write(Field::PauseGap, PAUSE_GAP.into());
+        write(Field::PauseWindow, PAUSE_WINDOW);
+    }
+    limit_run(c);
+}
+
+/// Winds up the preemption timer, if there is one. What is left of it outlasts exits, where the CPU can save it.
+pub(super) fn limit_run(c: &Controls) {
     if c.pin & pin::TIMER != 0 {
-        // Loaded by each entry anew.
         let ticks = (time::tsc_hz() / LONGEST_RUN_PER_SECOND) >> c.timer_shift;
         write(Field::PreemptionTimer, ticks.clamp(1, u32::MAX.into()));
     }

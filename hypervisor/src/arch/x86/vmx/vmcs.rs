@@ -46,6 +46,10 @@ pub enum Field {
     EntryErrorCode = 0x4018,
     TprThreshold = 0x401c,
     CpuControls2 = 0x401e,
+    /// Cycles between two PAUSEs of one loop, at most.
+    PauseGap = 0x4020,
+    /// Cycles that a loop may take.
+    PauseWindow = 0x4022,
     InstructionError = 0x4400,
     ExitReason = 0x4402,
     ExitEvent = 0x4404,
