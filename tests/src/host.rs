@@ -3,6 +3,7 @@
 use qemu::bochs::{self, Bochs};
 use qemu::host::{HostSpec, Hypervisor, Mode, Tools};
 use qemu::machine::Machine;
+use qemu::paths::Scratch;
 use qemu::qemu::{Hardware, Qemu};
 use qemu::{Context, Result};
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ const SLOW_BOOT: Duration = Duration::from_secs(600);
 /// A command for dom0's shell: what may tell why something waited for did not come.
 const AROUND: &str = "xl vcpu-list; xl debug-keys q; xl dmesg | tail -n 40; dmesg | tail -n 20; tail -n 5 /var/log/xen/console/* /var/log/xen/*.log";
 
+/// In dom0: makes /tmp/initrd of the test guest's and of what is below /tmp/g.
+const MAKE_INITRD: &str = "cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /";
+
 /// How often a command is sent that does not arrive.
 const TRIES: u32 = 5;
 
@@ -29,6 +33,7 @@ pub struct Builder {
     spec: HostSpec,
     hardware: Hardware,
     bochs: Option<String>,
+    guest_start: Option<String>,
 }
 
 /// Corten with our tools.
@@ -40,6 +45,7 @@ pub fn corten() -> Builder {
         },
         hardware: Hardware::default(),
         bochs: None,
+        guest_start: None,
     }
 }
 
@@ -181,6 +187,12 @@ impl Builder {
         self
     }
 
+    /// Puts an initrd for a guest into dom0, /tmp/initrd, in which the test guest runs this shell script at its start.
+    pub fn guest_start(mut self, script: &str) -> Self {
+        self.guest_start = Some(script.into());
+        self
+    }
+
     /// Switches the machine on without waiting for dom0.
     pub fn power_on(self) -> Result<Host> {
         let verbose = std::env::var_os("VERBOSE").is_some();
@@ -202,11 +214,21 @@ impl Builder {
     }
 
     /// Boots until dom0 takes commands.
-    pub fn boot(self) -> Result<Host> {
+    pub fn boot(mut self) -> Result<Host> {
         let slow = self.bochs.is_some();
+        let start = self.guest_start.take();
+        let scratch = Scratch::new()?;
+        if let Some(script) = &start {
+            let file = scratch.path().join("start");
+            std::fs::write(&file, script)?;
+            self = self.file(file, "/tmp/g/etc/corten/start");
+        }
         let mut host = self.power_on()?;
         host.patience = if slow { SLOWER } else { 1 };
         host.takes_commands(if slow { SLOW_BOOT } else { BOOT })?;
+        if start.is_some() {
+            host.dom0(MAKE_INITRD)?.ok()?;
+        }
         Ok(host)
     }
 }

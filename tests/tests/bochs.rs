@@ -54,7 +54,15 @@ fn hardware_guests(host: &mut Host) -> Story {
     host.micro_pvh("micro", "tsc")?;
     host.guest_says("micro", "tsc: 0 wrong")?;
     host.dom0("xl destroy micro")?.ok()?;
-    for deed in ["spin", "random 1", "remap 1", "apic 1", "halt"] {
+    for deed in [
+        "spin",
+        "registers",
+        "calls 1",
+        "random 1",
+        "remap 1",
+        "apic 1",
+        "halt",
+    ] {
         host.micro_pvh("micro", deed)?;
         host.dom0("sleep 1; xl list micro")?.ok()?;
         host.dom0("xl destroy micro")?.ok()?;

@@ -277,18 +277,17 @@ const FUNCTIONS: &str = r#"in_guest() { echo "$1" | nc -w 20 10.0.0.2 3; }; writ
 /// A bridge, disks of three kinds, one on a file system that is too small for it, a CD, and a guest with [`START`].
 const MAKE: &str = "modprobe -a loop bridge; ip link add xenbr0 type bridge; ip link set xenbr0 up; ip addr add 10.0.0.1/24 dev xenbr0; cd /tmp; truncate -s 4M a.img; truncate -s 4M b.img; losetup /dev/loop7 b.img; \
     mkdir small; mount -t tmpfs -o size=3m none small; truncate -s 16M small/d.img; head -c 65536 /dev/urandom >one.iso; head -c 65536 /dev/urandom >two.iso; \
-    cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /; \
+    \
     (grep -v ramdisk /etc/xen/guest.cfg; echo 'ramdisk=\"/tmp/initrd\"'; echo \"vif=['bridge=xenbr0']\"; echo \"disk=['/tmp/a.img,raw,xvda,w','phy:/dev/loop7,xvdb,w','/tmp/q.qcow2,qcow2,xvdc,w','/tmp/small/d.img,raw,xvdd,w','/tmp/one.iso,raw,xvde,cdrom']\") >/tmp/t.cfg";
 
 fn what_a_guest_writes_is_there(host: Builder) -> Story {
     let scratch = Scratch::new()?;
-    let (start, image) = (scratch.path().join("start"), scratch.path().join("q"));
-    std::fs::write(&start, START)?;
+    let image = scratch.path().join("q");
     let mut create = Command::new("qemu-img");
     create.args(["create", "-q", "-f", "qcow2"]).arg(&image);
     qemu::debian::quietly(create.arg("32M"))?;
     let host = host.qdisk().networks().dom0_mem("768M,max:768M");
-    let host = host.file(start, "/tmp/g/etc/corten/start");
+    let host = host.guest_start(START);
     let mut host = Host::boot(host.file(image, "/tmp/q.qcow2"))?;
     host.dom0(FUNCTIONS)?.ok()?;
     host.dom0(MAKE)?.ok()?;
@@ -377,14 +376,11 @@ fn its_qemu_is_killed(host: &mut Host) -> Story {
 
 /// Disks that our package's `block` makes of a file and of a device, one that is read-only, a drive in xend's spelling.
 const SCRIPTED: &str = "modprobe -a loop bridge; rm -r /etc/xen/scripts; ip link add xenbr0 type bridge; ip link set xenbr0 up; ip addr add 10.0.0.1/24 dev xenbr0; cd /tmp; for i in a b c d; do truncate -s 4M $i.img; done; losetup /dev/loop7 b.img; head -c 65536 /dev/urandom >one.iso; \
-    cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /; \
+    \
     (grep -v ramdisk /etc/xen/guest.cfg; echo 'ramdisk=\"/tmp/initrd\"'; echo \"vif=['bridge=xenbr0']\"; echo \"disk=['script=block,vdev=xvda,untrusted,target=/tmp/a.img','script=block,vdev=xvdb,target=phy:/dev/loop7','/tmp/c.img,raw,xvdc,r','file:/tmp/one.iso,xvde:cdrom,r']\") >/tmp/t.cfg";
 
 fn a_script_makes_disks_and_access_is_kept(host: Builder) -> Story {
-    let scratch = Scratch::new()?;
-    let start = scratch.path().join("start");
-    std::fs::write(&start, START)?;
-    let mut host = Host::boot(host.networks().file(start, "/tmp/g/etc/corten/start"))?;
+    let mut host = Host::boot(host.networks().guest_start(START))?;
     host.dom0(FUNCTIONS)?.ok()?;
     host.dom0(SCRIPTED)?.ok()?;
     host.dom0_within("xl create -q /tmp/t.cfg 2>&1", LONG)?

@@ -20,16 +20,13 @@ const START: &str = "ip link set eth0 up; ip addr add 10.0.0.2/24 dev eth0; nc -
 const FUNCTIONS: &str = r#"in_guest() { echo "$1" | nc -w 20 10.0.0.2 3; }; counts() { a=$(in_guest 'cat /count'); sleep 3; b=$(in_guest 'cat /count'); [ "$b" -gt "$a" ] && echo on || echo "stuck: $a $b"; }"#;
 /// A bridge, a disk, and a guest with [`START`], whose two vcpus both have work.
 const MAKE: &str = "modprobe -a loop bridge; ip link add xenbr0 type bridge; ip link set xenbr0 up; ip addr add 10.0.0.1/24 dev xenbr0; truncate -s 4M /tmp/a.img; \
-    cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /; \
+    \
     (grep -v -e ramdisk -e vcpus /etc/xen/guest.cfg; echo 'ramdisk=\"/tmp/initrd\"'; echo 'vcpus=2'; echo \"vif=['bridge=xenbr0']\"; echo \"disk=['/tmp/a.img,raw,xvda,w']\") >/tmp/t.cfg";
 
 /// A host on which the guest runs and answers.
 fn begin(host: Builder) -> qemu::Result<Host> {
-    let scratch = qemu::paths::Scratch::new()?;
-    let start = scratch.path().join("start");
-    std::fs::write(&start, START)?;
     let host = host.networks().dom0_mem("768M,max:768M");
-    let mut host = Host::boot(host.file(start, "/tmp/g/etc/corten/start"))?;
+    let mut host = Host::boot(host.guest_start(START))?;
     host.dom0(FUNCTIONS)?.ok()?;
     host.dom0(MAKE)?.ok()?;
     host.dom0_within("xl create -q /tmp/t.cfg", LONG)?.ok()?;

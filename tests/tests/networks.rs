@@ -25,12 +25,8 @@ const FUNCTIONS: &str = r#"in_guest() { echo "$2" | nc -w 10 $1 3; }; sum() { md
 
 /// A host whose guests start with [`START`].
 fn boot(host: Builder) -> qemu::Result<Host> {
-    let scratch = Scratch::new()?;
-    let start = scratch.path().join("start");
-    std::fs::write(&start, START)?;
-    let mut host = Host::boot(host.networks().file(start, "/tmp/g/etc/corten/start"))?;
-    host.dom0("modprobe bridge; cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /")?
-        .ok()?;
+    let mut host = Host::boot(host.networks().guest_start(START))?;
+    host.dom0("modprobe bridge")?.ok()?;
     host.dom0(FUNCTIONS)?.ok()?;
     Ok(host)
 }

@@ -97,8 +97,7 @@ const FUNCTIONS: &str =
 
 /// A disk is read and written, a network carries data both ways, a vcpu that was taken comes back.
 fn a_guest_has_its_devices(host: Builder) -> Story {
-    let scratch = Scratch::new()?;
-    let mut host = boot(with_start(host.networks(), &scratch)?)?;
+    let mut host = boot(host.networks().guest_start(START))?;
     bridge_and_disk(&mut host)?;
     devices_carry_data(&mut host, 2, 128)?;
     host.dom0("xl vcpu-set guest 1")?.ok()?;
@@ -127,19 +126,16 @@ fn a_guest_of_64_mib(host: Builder) -> Story {
     let its_initrd = scratch.path().join("initrd");
     std::fs::write(&its_initrd, initrd::guest(&kernel)?)?;
     let mut host = boot(
-        with_start(host, &scratch)?
-            .file(&kernel.image, "/k/small")
-            .file(its_initrd, "/k/initrd"),
+        host.file(&kernel.image, "/k/small")
+            .file(its_initrd, "/boot/guest/initrd")
+            .guest_start(START),
     )?;
     bridge_and_disk(&mut host)?;
     host.dom0("xl create -q /tmp/pvh.cfg memory=64 2>&1")?
         .fails()?
         .shows("the domain has 65536 KiB; raise `memory`")?;
-    host.dom0(
-        "cp /k/initrd /boot/guest/initrd; sed -i 's,^kernel.*,kernel=\"/k/small\",' /tmp/pvh.cfg",
-    )?
-    .ok()?;
-    put_start_into_initrd(&mut host)?;
+    host.dom0("sed -i 's,^kernel.*,kernel=\"/k/small\",' /tmp/pvh.cfg")?
+        .ok()?;
     let free = host.dom0("xl info")?.number("free_memory")?;
     devices_carry_data(&mut host, 1, 64)?;
     host.dom0_within("xl shutdown -w guest", SOON)?.ok()?;
@@ -148,27 +144,13 @@ fn a_guest_of_64_mib(host: Builder) -> Story {
     host.power_off()
 }
 
-/// Has a file in dom0 of which [`bridge_and_disk`] makes the guest's start.
-fn with_start(host: Builder, scratch: &Scratch) -> Result<Builder> {
-    let start = scratch.path().join("start");
-    std::fs::write(&start, START)?;
-    Ok(host.file(start, "/tmp/g/etc/corten/start"))
-}
-
 fn bridge_and_disk(host: &mut Host) -> Story {
     host.dom0(CONFIG)?.ok()?;
     host.dom0(FUNCTIONS)?.ok()?;
     host.dom0("modprobe bridge")?.ok()?;
-    put_start_into_initrd(host)?;
     host.dom0("ip link add br0 type bridge && ip addr add 192.168.77.1/24 dev br0 && ip link set br0 up; head -c 4194304 /dev/urandom >/tmp/disk.img")?
         .ok()?;
     Ok(())
-}
-
-fn put_start_into_initrd(host: &mut Host) -> Story {
-    host.dom0("cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /")?
-        .ok()
-        .map(drop)
 }
 
 /// Creates the guest and has it read and write its disk and talk to dom0.
@@ -228,9 +210,7 @@ fn in_bochs(host: Builder, model: &str) -> Story {
 
 /// Debian's kernel with as many vcpus and MiB: to its init, with traffic, to its clean end; then every page is back.
 fn in_all_sizes(host: Builder, extra: &str, sizes: &[(u32, u32)]) -> Story {
-    let scratch = Scratch::new()?;
-    let host = with_start(host.dom0_mem("384M,max:384M"), &scratch)?;
-    let mut host = boot(host)?;
+    let mut host = boot(host.dom0_mem("384M,max:384M").guest_start(START))?;
     host.dom0("xl info")?.shows("hvm hap")?;
     bridge_and_disk(&mut host)?;
     host.dom0(&format!("sed -i 's/loglevel=4/& {extra}/' /tmp/pvh.cfg"))?

@@ -1,7 +1,6 @@
 //! One guest through every operation, each seen from inside it as well: Debian's xl on Corten must do what ours does on Debian's Xen.
 
 use integration::{Builder, Host, Story, matrix};
-use qemu::paths::Scratch;
 use std::time::Duration;
 
 matrix! {
@@ -14,19 +13,13 @@ const LONG: Duration = Duration::from_secs(120);
 /// What the guest does at its start: MD5 of what comes on port 1, a shell on port 3.
 const START: &str = "ip link set eth0 up; ip addr add 10.0.0.2/24 dev eth0; nc -ll -p 1 -e /bin/md5sum & nc -ll -p 3 -e /bin/sh &";
 const FUNCTIONS: &str = r#"in_guest() { echo "$1" | nc -w 10 10.0.0.2 3; }; sum() { md5sum | cut -c-32; }; same() { [ ${#1} = 32 ] && [ "$1" = "$2" ] && echo same || echo "differ: $1 $2"; }"#;
-/// Disks, a bridge, an initrd with [`START`] and a configuration that names them.
+/// Disks, a bridge, and a configuration that names them.
 const MAKE: &str = "modprobe -a loop bridge; ip link add xenbr0 type bridge; ip link set xenbr0 up; ip addr add 10.0.0.1/24 dev xenbr0; \
-    for n in a b; do head -c 4194304 /dev/urandom >/tmp/$n.img; done; cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc) >/tmp/initrd 2>/dev/null; cd /; \
+    for n in a b; do head -c 4194304 /dev/urandom >/tmp/$n.img; done; \
     (grep -v -e ramdisk -e vcpus /etc/xen/guest.cfg; echo 'ramdisk=\"/tmp/initrd\"'; echo vcpus=2; echo \"disk=['/tmp/a.img,raw,xvda,w']\"; echo \"vif=['bridge=xenbr0,mac=00:16:3e:00:00:02']\") >/tmp/t.cfg";
 
 fn every_operation_on_one_guest(host: Builder) -> Story {
-    let scratch = Scratch::new()?;
-    let start = scratch.path().join("start");
-    std::fs::write(&start, START)?;
-    let host = host
-        .dom0_mem("768M,max:768M")
-        .networks()
-        .file(start, "/tmp/g/etc/corten/start");
+    let host = host.dom0_mem("768M,max:768M").networks().guest_start(START);
     let mut host = Host::boot(host)?;
     host.dom0(MAKE)?.ok()?;
     host.dom0(FUNCTIONS)?.ok()?;

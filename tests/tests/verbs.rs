@@ -1,7 +1,6 @@
 //! xl's verbs for PV guests: what they print, refuse and change, on all four pairs.
 
 use integration::{Builder, Host, Story, matrix};
-use qemu::paths::Scratch;
 use std::time::Duration;
 
 matrix! {
@@ -339,17 +338,12 @@ fn scripts_get_what_xl_gives(host: Builder) -> Story {
 
 /// `cpuid=` in both of its syntaxes, for both types of guest.
 fn a_guest_sees_the_processor_it_is_given(host: Builder) -> Story {
-    let scratch = Scratch::new()?;
-    let start = scratch.path().join("start");
-    std::fs::write(
-        &start,
-        "grep -m 1 flags /proc/cpuinfo; grep -m 1 stepping /proc/cpuinfo; echo all-seen",
-    )?;
-    let host = host.one_thread().file(start, "/tmp/g/etc/corten/start");
+    let start = "grep -m 1 flags /proc/cpuinfo; grep -m 1 stepping /proc/cpuinfo; echo all-seen";
+    let host = host.one_thread().guest_start(start);
     let mut host = Host::boot(host)?;
     host.dom0("grep -qw pni /proc/cpuinfo && grep -qw cx16 /proc/cpuinfo")?
         .ok()?;
-    host.dom0("cd /tmp/g && (cat /boot/guest/initrd; find . | cpio -o -H newc 2>/dev/null) >/tmp/initrd; cd /; sed 's,^ramdisk.*,ramdisk=\"/tmp/initrd\",' /etc/xen/guest.cfg >/tmp/pv.cfg")?
+    host.dom0("sed 's,^ramdisk.*,ramdisk=\"/tmp/initrd\",' /etc/xen/guest.cfg >/tmp/pv.cfg")?
         .ok()?;
     host.dom0("sed 's/^type.*/type=\"pvh\"/' /tmp/pv.cfg >/tmp/pvh.cfg")?
         .ok()?;
