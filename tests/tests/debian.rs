@@ -112,8 +112,8 @@ fn logical_volumes_are_disks(host: &mut Host) -> Story {
     host.dom0("vgremove -y vg0")?.ok().map(drop)
 }
 
-/// Debian's Xen and its tools, with their console where these tests log in.
-const XEN: &str = "mkdir -p /etc/default/grub.d; printf 'GRUB_CMDLINE_XEN=\"console=com1 com1=115200,8n1 dom0_mem=768M,max:768M\"\\nGRUB_CMDLINE_LINUX_XEN_REPLACE=\"console=hvc0\"\\n' >/etc/default/grub.d/xen-here.cfg; \
+/// Debian's Xen and its tools, with their console where these tests log in. Debian's menu entry does not load what unpacks Xen.
+const XEN: &str = "mkdir -p /etc/default/grub.d; printf 'GRUB_CMDLINE_XEN=\"console=com1 com1=115200,8n1 dom0_mem=768M,max:768M\"\\nGRUB_CMDLINE_LINUX_XEN_REPLACE=\"console=hvc0\"\\nGRUB_PRELOAD_MODULES=\"gzio\"\\n' >/etc/default/grub.d/xen-here.cfg; \
     DEBIAN_FRONTEND=noninteractive dpkg -i /opt/xen/*.deb";
 
 /// An installed Xen makes room for our package, which boots by itself from then on and starts its guests; after a purge Xen is
