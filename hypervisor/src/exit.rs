@@ -79,6 +79,8 @@ pub enum GuestExit {
     Undefined,
     /// An instruction that no guest may: #GP.
     Refused,
+    /// MOV to CR8.
+    TaskPriority,
     /// An exception that is looked at: vector, error code.
     Exception(u8, u32),
     /// Nested paging.
@@ -131,6 +133,11 @@ pub fn answer<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu,
         }
         GuestExit::Undefined => cpu.inject(hvm::UD),
         GuestExit::Refused => cpu.inject(hvm::GP),
+        GuestExit::TaskPriority => {
+            if !emulate::run(cpu, dom, v, hvm) {
+                cpu.inject(hvm::UD);
+            }
+        }
         GuestExit::Exception(DB, _) => {
             // As the CPU does when it delivers one itself.
             if cpu.reg(Reg::DebugCtl) != 0 {

@@ -51,6 +51,9 @@ fn hardware_guests(host: &mut Host) -> Story {
     host.micro_pvh("micro", "strings")?;
     host.guest_says("micro", "strings: 0 wrong")?;
     host.dom0("xl destroy micro")?.ok()?;
+    host.micro_pvh("micro", "priority")?;
+    host.guest_says("micro", "priority: 0 wrong")?;
+    host.dom0("xl destroy micro")?.ok()?;
     host.micro_pvh("micro", "tsc")?;
     host.guest_says("micro", "tsc: 0 wrong")?;
     host.dom0("xl destroy micro")?.ok()?;

@@ -309,6 +309,9 @@ fn a_guest_that_misbehaves_disturbs_nobody(host: Builder) -> Story {
     host.micro_pvh("strings", "strings")?;
     host.guest_says("strings", "strings: 0 wrong")?;
     host.dom0("xl destroy strings")?.ok()?;
+    host.micro_pvh("priority", "priority")?;
+    host.guest_says("priority", "priority: 0 wrong")?;
+    host.dom0("xl destroy priority")?.ok()?;
     host.micro_pvh("tsc", "tsc")?;
     host.guest_says("tsc", "tsc: 0 wrong")?;
     let again = "xl destroy tsc && echo 'tsc_mode=\"always_emulate\"' >>/tmp/tsc.cfg && xl create -q /tmp/tsc.cfg";

@@ -212,8 +212,16 @@ impl<C: VirtualCpu> System for Machine<'_, C> {
             _ => u64::from(self.cpu.task_priority()),
         }
     }
-    fn set_cr(&mut self, _: u8, _: u64) -> Result<(), Stop> {
-        Err(self.refuse())
+    fn set_cr(&mut self, number: u8, value: u64) -> Result<(), Stop> {
+        match (number, value) {
+            (8, 0..=15) => {
+                self.hvm.lapic.lock().set_cr8(value as u8);
+                self.cpu.set_task_priority(value as u8);
+                Ok(())
+            }
+            (8, _) => Err(Stop::Fault(Fault::GP0)),
+            _ => Err(self.refuse()),
+        }
     }
     fn dr(&self, _: u8) -> u64 {
         0

@@ -50,6 +50,9 @@ pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu
     let mut lapic = hvm.lapic.lock();
     let upcall = upcall_vector(dom);
     let Some(vector) = upcall.or_else(|| lapic.pending()) else {
+        if let Some(class) = lapic.held_back() {
+            cpu.want_priority_below(class);
+        }
         return;
     };
     if cpu.has_event() || cpu.in_shadow() || !cpu.interrupts_on() {

@@ -100,6 +100,8 @@ pub trait VirtualCpu {
     fn nmi_masked(&self) -> bool;
     /// An exit as soon as an interrupt of this priority class can be delivered; `None`: not any more.
     fn want_window(&mut self, class: Option<u8>);
+    /// An exit as soon as CR8 is below this class, or already when it is written.
+    fn want_priority_below(&mut self, class: u8);
     /// An exit at the next IRET.
     fn want_nmi_window(&mut self);
     /// CR8.

@@ -219,6 +219,13 @@ impl Lapic {
         (self.is_enabled() && vector & 0xf0 > self.ppr() & 0xf0).then_some(vector)
     }
 
+    /// The class of the vector that nothing but the task priority keeps back: it is delivered as soon as CR8 is below that.
+    pub fn held_back(&self) -> Option<u8> {
+        let class = self.irr.highest()? >> 4;
+        let serving = self.isr.highest().unwrap_or(0) >> 4;
+        (self.is_enabled() && serving < class && class <= self.cr8()).then_some(class)
+    }
+
     /// The vector of [`Lapic::pending`] is being delivered: into service with it.
     pub fn accept(&mut self) -> Option<u8> {
         let vector = self.pending()?;

@@ -142,6 +142,17 @@ proptest! {
                 }
             }
             prop_assert!(irr.iter().all(|v| *v >= 16));
+            // What CR8 alone keeps back comes when it is below, and not before.
+            let now = lapic.cr8();
+            let mut comes_at = |class| {
+                lapic.set_cr8(class);
+                lapic.pending().is_some()
+            };
+            let first = (0..now).rev().find(|class| comes_at(*class));
+            lapic.set_cr8(now);
+            let expected = first.filter(|_| lapic.pending().is_none()).map(|class| class + 1);
+            prop_assert_eq!(lapic.held_back(), expected);
+            lapic.mmio_write(0x80, 4, tpr.into(), T0);
         }
     }
 

@@ -114,6 +114,14 @@ pub fn wait_for_tsc_deadlines() {
     apic_write(APIC_TIMER, TIMER_VECTOR | TSC_DEADLINE_MODE);
 }
 
+/// Sends an interrupt to this vcpu; its vector.
+pub fn interrupt_self() -> u8 {
+    const TO_SELF: u32 = 1 << 18;
+    apic_write(APIC_SVR, APIC_ON);
+    apic_write(APIC_ICR, TO_SELF | TIMER_VECTOR);
+    TIMER_VECTOR as u8
+}
+
 /// The interrupt that has come is done with.
 pub fn end_interrupt() {
     apic_write(APIC_EOI, 0);

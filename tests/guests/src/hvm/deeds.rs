@@ -34,6 +34,7 @@ pub fn run(deed: &str, number: u64) -> bool {
         "unmapped" => unmapped(),
         "remap" => super::remap::remap(number),
         "calls" => calls(number),
+        "priority" => super::priority::priority(),
         "tsc" => super::tsc::tsc(),
         "strings" => super::strings::strings(),
         _ => return false,

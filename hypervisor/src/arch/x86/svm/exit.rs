@@ -45,12 +45,23 @@ impl Svm {
         self.vmcb.set(field::INTERCEPT_MISC1, new);
     }
 
+    /// Intercepts writes of CR8. (V_IRQ of that priority would do as well; QEMU aborts when a guest's CR8 lets one in.)
+    fn intercept_cr8(&mut self, on: bool) {
+        const WRITE: u32 = 1 << (16 + 8);
+        self.vmcb
+            .set(field::INTERCEPT_CR, if on { WRITE } else { 0 });
+    }
+
     fn decode(&mut self) -> GuestExit {
         let (code, info1) = (
             self.vmcb.get64(field::EXIT_CODE),
             self.vmcb.get64(field::EXIT_INFO1),
         );
         match code {
+            0x18 => {
+                self.intercept_cr8(false);
+                GuestExit::TaskPriority
+            }
             0x40..=0x5f => GuestExit::Exception((code - 0x40) as u8, info1 as u32),
             0x60 => GuestExit::Interrupt,
             0x61..=0x63 => GuestExit::NonMaskable,
@@ -207,6 +218,9 @@ impl VirtualCpu for Svm {
             self.vmcb.set(field::INT_CTL, new);
             self.change_intercepts(INTERCEPT_VINTR, class.is_some());
         }
+    }
+    fn want_priority_below(&mut self, _: u8) {
+        self.intercept_cr8(true);
     }
     fn want_nmi_window(&mut self) {
         self.change_intercepts(INTERCEPT_IRET, true);

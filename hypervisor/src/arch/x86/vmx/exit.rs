@@ -83,7 +83,10 @@ impl Vmx {
             31 => GuestExit::ReadMsr,
             32 => GuestExit::WriteMsr,
             40 => GuestExit::Spin,
-            43 => GuestExit::InterruptWindow,
+            43 => {
+                write(Field::TprThreshold, 0);
+                GuestExit::InterruptWindow
+            }
             51 => GuestExit::Rdtscp,
             48 => GuestExit::Memory(self.memory_access(qualification)),
             55 => GuestExit::Xsetbv,
@@ -262,6 +265,9 @@ impl VirtualCpu for Vmx {
     }
     fn want_window(&mut self, class: Option<u8>) {
         self.window(controls::INTERRUPT_WINDOW, class.is_some());
+    }
+    fn want_priority_below(&mut self, class: u8) {
+        write(Field::TprThreshold, class.into());
     }
     fn want_nmi_window(&mut self) {
         self.window(controls::NMI_WINDOW, true);

@@ -331,8 +331,9 @@ pub(super) fn task_priority() -> u8 {
     unsafe { tpr().read_volatile() >> 4 }
 }
 
-/// Sets CR8.
+/// Sets CR8. The threshold must not be above it when the guest is entered.
 pub(super) fn set_task_priority(class: u8) {
+    write(Field::TprThreshold, 0);
     // SAFETY: as above.
     unsafe { tpr().write_volatile(class << 4) };
 }
