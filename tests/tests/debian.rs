@@ -157,7 +157,8 @@ fn an_installed_xen_is_replaced() -> Story {
     host.dom0("ls /boot/corten")?.fails()?;
     host.dom0("xl info | grep xen_extra; readlink -f /usr/sbin/xl; xl list")?
         .shows("Domain-0")?
-        .shows("Debian")?;
+        .shows("/usr/lib/xen-common/")?
+        .lacks("corten")?;
     host.until("xl list", "guest ", MINUTES)?;
     host.shut_down().map(drop)
 }
