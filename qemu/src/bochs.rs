@@ -24,6 +24,8 @@ pub struct Hardware {
     /// MiB.
     pub memory: u32,
     pub cpus: u32,
+    /// SeaBIOS, which leaves VT-x to who comes after it. There is one CPU then, and no way to switch off.
+    pub seabios: bool,
     /// More lines for its configuration file.
     pub extra: Vec<String>,
 }
@@ -56,11 +58,15 @@ impl Bochs {
     /// Bochs's configuration, with the two serial lines at these ports of this machine.
     fn configuration(&self, image: &Path, ports: [u16; 2]) -> String {
         let hw = &self.hardware;
-        // Time is counted in instructions, so that a slow emulator is not a machine without time for anything. With SeaBIOS
-        // there is one CPU and no way to switch off; with Bochs's own, GRUB's Multiboot 2 loader does not work.
+        // Time is counted in instructions, so that a slow emulator is not a machine without time for anything. With Bochs's own
+        // BIOS, GRUB's Multiboot 2 loader does not work.
+        let bios = match hw.seabios {
+            true => "seabios/bios.bin",
+            false => "bochs/BIOS-bochs-latest",
+        };
         let mut text = format!(
             "display_library: rfb, options=\"timeout=0\"
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
+romimage: file=/usr/share/{bios}
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 cpu: model={cpu}, count={cpus}, ips=50000000, reset_on_triple_fault=0
 megs: {memory}

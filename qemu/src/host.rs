@@ -123,6 +123,8 @@ pub struct HostSpec {
     pub no_modules: bool,
     /// Through GRUB from a CD, not by QEMU's own loader.
     pub through_grub: bool,
+    /// What GRUB is told before it loads anything.
+    pub grub_commands: String,
 }
 
 impl Default for HostSpec {
@@ -145,6 +147,7 @@ impl Default for HostSpec {
             kernel: None,
             no_modules: false,
             through_grub: false,
+            grub_commands: String::new(),
         }
     }
 }

@@ -34,6 +34,7 @@ terminal_output serial console
 set timeout=1
 set default=0
 menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
+    {commands}
     echo \"Loading Corten ...\"
     multiboot{n} /boot/corten placeholder {args}
     echo \"Loading Linux ...\"
@@ -42,6 +43,7 @@ menuentry \"Debian GNU/Linux, with Corten hypervisor\" {{
     module{n} --nounzip /boot/initrd.img
 }}
 ",
+        commands = spec.grub_commands,
         args = spec.hypervisor_args,
         dom0 = spec.dom0_cmdline(),
     )

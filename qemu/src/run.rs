@@ -153,6 +153,7 @@ pub fn main(args: &[String]) -> Result<i32> {
                 cpu,
                 memory: o.hardware.memory,
                 cpus: o.hardware.cpus,
+                seabios: false,
                 extra: Vec::new(),
             };
             Box::new(Bochs::new(hardware, true)?)

@@ -164,6 +164,12 @@ impl Builder {
         self
     }
 
+    /// Boots through GRUB, which writes a model-specific register first, as firmware would.
+    pub fn firmware_writes(mut self, msr: u32, value: u64) -> Self {
+        self.spec.grub_commands = format!("insmod wrmsr; wrmsr {msr:#x} {value:#x}");
+        self.grub()
+    }
+
     /// UEFI firmware instead of a BIOS.
     pub fn uefi(self) -> Self {
         self.device(&format!("-bios {}", qemu::image::OVMF)).grub()
@@ -203,6 +209,7 @@ impl Builder {
                     cpu,
                     memory: self.hardware.memory,
                     cpus: self.hardware.cpus,
+                    seabios: !self.spec.grub_commands.is_empty(),
                     extra: Vec::new(),
                 };
                 Box::new(Bochs::new(hardware, verbose)?)

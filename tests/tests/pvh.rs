@@ -17,6 +17,7 @@ matrix! {
     memory_changes_while_others_map_it: product;
     ten_at_once: product;
     a_guest_of_64_mib: product;
+    vt_x_that_firmware_has_locked: | product;
     amd_v_of_qemu64: | product;
     amd_v_of_epyc: | product;
     amd_v_of_max: | product;
@@ -260,10 +261,23 @@ fn same_lines(text: &str) -> Story {
 
 /// Without help from the processor, PV guests run, and the others are refused before anything is there of them.
 fn a_host_that_cannot_says_so_first(host: Builder) -> Story {
-    cannot(boot(host.cpu("qemu64"))?)
+    let mut host = boot(host.cpu("qemu64"))?;
+    cannot(&mut host)?;
+    host.power_off()
 }
 
-fn cannot(mut host: Host) -> Story {
+/// The same where there is VT-x, but not to be used.
+fn vt_x_that_firmware_has_locked(host: Builder) -> Story {
+    const IA32_FEATURE_CONTROL: u32 = 0x3a;
+    const LOCKED: u64 = 1;
+    let host = host.bochs("corei7_skylake_x").cpus(1).memory(1024);
+    let mut host = boot(host.firmware_writes(IA32_FEATURE_CONTROL, LOCKED))?;
+    host.dom0("xl dmesg")?
+        .shows("VT-x is switched off by the firmware")?;
+    cannot(&mut host)
+}
+
+fn cannot(host: &mut Host) -> Story {
     host.dom0(CONFIG)?.ok()?;
     host.dom0("xl info | grep virt_caps")?.ok()?.lacks("hvm")?;
     host.dom0("xl create -q /tmp/pvh.cfg 2>&1")?
@@ -272,8 +286,7 @@ fn cannot(mut host: Host) -> Story {
         .shows("virt_caps")?;
     host.dom0("xl list | wc -l")?.shows("2")?;
     host.start_guest()?;
-    host.dom0("xl domid guest")?.shows("1")?;
-    host.power_off()
+    host.dom0("xl domid guest")?.shows("1").map(drop)
 }
 
 /// Each ends by its own fault, with its registers in the log.
