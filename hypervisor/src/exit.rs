@@ -109,7 +109,7 @@ pub fn answer<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu,
         // It is taken as soon as interrupts are on, in the hypervisor.
         GuestExit::Interrupt => take_interrupts(),
         GuestExit::NonMaskable => {}
-        GuestExit::InterruptWindow => cpu.want_window(None),
+        GuestExit::InterruptWindow => cpu.want_window(false),
         GuestExit::NmiWindow => {}
         GuestExit::Cpuid => cpuid_instruction(cpu, dom, v),
         GuestExit::Hlt => hlt(cpu, v),

@@ -9,7 +9,7 @@ use crate::host::HOST;
 use crate::{schedule, time};
 use core::sync::atomic::Ordering;
 use domain::{Domain, HvmVcpu, PF_BLOCKED, PF_DOWN, Vcpu};
-use vdev::{Now, Via};
+use vdev::{Lapic, Now, Via};
 
 /// Both clocks, as the vcpu has them.
 pub fn now(v: &Vcpu) -> Now {
@@ -50,22 +50,30 @@ pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu
     let mut lapic = hvm.lapic.lock();
     let upcall = upcall_vector(dom);
     let Some(vector) = upcall.or_else(|| lapic.pending()) else {
-        if let Some(class) = lapic.held_back() {
-            cpu.want_priority_below(class);
-        }
-        return;
+        return watch_priority(cpu, &lapic);
     };
     if cpu.has_event() || cpu.in_shadow() || !cpu.interrupts_on() {
-        // Whatever the priority of the upcall: it is above all, and the APIC's is above CR8's already.
-        return cpu.want_window(Some(15));
+        // CR8 has nothing to say: the upcall is above all, and the APIC's vector is above CR8 already.
+        return cpu.want_window(true);
     }
     if upcall.is_none() {
         lapic.accept();
     }
     cpu.inject(Event::Interrupt(vector));
     let more = lapic.pending().is_some();
+    if !more {
+        watch_priority(cpu, &lapic);
+    }
     drop(lapic);
-    cpu.want_window(more.then_some(15));
+    cpu.want_window(more);
+}
+
+/// What CR8 alone keeps back is delivered as soon as it does not any more.
+#[inline]
+fn watch_priority<C: VirtualCpu>(cpu: &mut C, lapic: &Lapic) {
+    if let Some(class) = lapic.held_back() {
+        cpu.want_priority_below(class);
+    }
 }
 
 /// HLT: sleeps until something waits. With interrupts off only an NMI can end it, and none comes: the vcpu is down.

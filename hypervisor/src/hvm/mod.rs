@@ -98,8 +98,8 @@ pub trait VirtualCpu {
     fn in_shadow(&self) -> bool;
     /// NMIs wait for IRET.
     fn nmi_masked(&self) -> bool;
-    /// An exit as soon as an interrupt of this priority class can be delivered; `None`: not any more.
-    fn want_window(&mut self, class: Option<u8>);
+    /// An exit as soon as an interrupt can be delivered, or not any more.
+    fn want_window(&mut self, wanted: bool);
     /// An exit as soon as CR8 is below this class, or already when it is written.
     fn want_priority_below(&mut self, class: u8);
     /// An exit at the next IRET.

@@ -20,8 +20,8 @@ const INTERCEPT_IRET: u32 = 1 << 20;
 /// Fields of INT_CTL.
 const V_TPR: u32 = 0xf;
 const V_IRQ: u32 = 1 << 8;
-const V_PRIO_SHIFT: u32 = 16;
-const V_PRIO: u32 = 0xf << V_PRIO_SHIFT;
+/// The highest priority.
+const V_PRIO: u32 = 0xf << 16;
 
 fn offset(reg: Reg) -> usize {
     match reg {
@@ -208,15 +208,15 @@ impl VirtualCpu for Svm {
     fn nmi_masked(&self) -> bool {
         self.vmcb.get::<u32>(field::INTERCEPT_MISC1) & INTERCEPT_IRET != 0
     }
-    fn want_window(&mut self, class: Option<u8>) {
+    fn want_window(&mut self, wanted: bool) {
         let ctl: u32 = self.vmcb.get(field::INT_CTL);
-        let new = match class {
-            Some(class) => ctl & !V_PRIO | V_IRQ | u32::from(class & 15) << V_PRIO_SHIFT,
-            None => ctl & !(V_IRQ | V_PRIO),
+        let new = match wanted {
+            true => ctl | V_IRQ | V_PRIO,
+            false => ctl & !(V_IRQ | V_PRIO),
         };
         if new != ctl {
             self.vmcb.set(field::INT_CTL, new);
-            self.change_intercepts(INTERCEPT_VINTR, class.is_some());
+            self.change_intercepts(INTERCEPT_VINTR, wanted);
         }
     }
     fn want_priority_below(&mut self, _: u8) {

@@ -263,8 +263,8 @@ impl VirtualCpu for Vmx {
     fn nmi_masked(&self) -> bool {
         read(Field::Interruptibility) & blocking::NMI != 0
     }
-    fn want_window(&mut self, class: Option<u8>) {
-        self.window(controls::INTERRUPT_WINDOW, class.is_some());
+    fn want_window(&mut self, wanted: bool) {
+        self.window(controls::INTERRUPT_WINDOW, wanted);
     }
     fn want_priority_below(&mut self, class: u8) {
         write(Field::TprThreshold, class.into());
