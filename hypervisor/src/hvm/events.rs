@@ -9,7 +9,8 @@ use crate::host::HOST;
 use crate::{schedule, time};
 use core::sync::atomic::Ordering;
 use domain::{Domain, HvmVcpu, PF_BLOCKED, PF_DOWN, Vcpu};
-use vdev::{Lapic, Now, Via};
+use vdev::vlapic::Waiting;
+use vdev::{Now, Via};
 
 /// Both clocks, as the vcpu has them.
 pub fn now(v: &Vcpu) -> Now {
@@ -49,8 +50,10 @@ pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu
     }
     let mut lapic = hvm.lapic.lock();
     let upcall = upcall_vector(dom);
-    let Some(vector) = upcall.or_else(|| lapic.pending()) else {
-        return watch_priority(cpu, &lapic);
+    let vector = match (upcall, lapic.waiting()) {
+        (Some(vector), _) | (None, Waiting::Deliverable(vector)) => vector,
+        (None, Waiting::HeldBack(class)) => return cpu.want_priority_below(class),
+        (None, Waiting::Nothing) => return,
     };
     if cpu.has_event() || cpu.in_shadow() || !cpu.interrupts_on() {
         // CR8 has nothing to say: the upcall is above all, and the APIC's vector is above CR8 already.
@@ -60,20 +63,12 @@ pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu
         lapic.accept();
     }
     cpu.inject(Event::Interrupt(vector));
-    let more = lapic.pending().is_some();
-    if !more {
-        watch_priority(cpu, &lapic);
-    }
+    let more = lapic.waiting();
     drop(lapic);
-    cpu.want_window(more);
-}
-
-/// What CR8 alone keeps back is delivered as soon as it does not any more.
-#[inline]
-fn watch_priority<C: VirtualCpu>(cpu: &mut C, lapic: &Lapic) {
-    if let Some(class) = lapic.held_back() {
+    if let Waiting::HeldBack(class) = more {
         cpu.want_priority_below(class);
     }
+    cpu.want_window(matches!(more, Waiting::Deliverable(_)));
 }
 
 /// HLT: sleeps until something waits. With interrupts off only an NMI can end it, and none comes: the vcpu is down.

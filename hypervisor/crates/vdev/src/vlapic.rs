@@ -100,6 +100,17 @@ pub struct Lapic {
     timer: Timer,
 }
 
+/// An interrupt message that has arrived: see [`Lapic::waiting`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// None, or none that is above what is in service.
+    Nothing,
+    /// The vector to inject next.
+    Deliverable(u8),
+    /// Nothing but the task priority keeps back one of this class: it is delivered as soon as CR8 is below that.
+    HeldBack(u8),
+}
+
 impl Lapic {
     /// After reset: xAPIC mode, software-disabled.
     pub const fn new(id: u32, bootstrap: bool) -> Lapic {
@@ -213,17 +224,28 @@ impl Lapic {
         true
     }
 
-    /// The vector to inject next, if its class is above the processor's.
-    pub fn pending(&self) -> Option<u8> {
-        let vector = self.irr.highest()?;
-        (self.is_enabled() && vector & 0xf0 > self.ppr() & 0xf0).then_some(vector)
+    /// What waits for the processor, by what stands in its way.
+    #[inline]
+    pub fn waiting(&self) -> Waiting {
+        let Some(vector) = self.irr.highest() else {
+            return Waiting::Nothing;
+        };
+        let class = vector >> 4;
+        if !self.is_enabled() || class <= self.isr.highest().unwrap_or(0) >> 4 {
+            Waiting::Nothing
+        } else if class <= self.cr8() {
+            Waiting::HeldBack(class)
+        } else {
+            Waiting::Deliverable(vector)
+        }
     }
 
-    /// The class of the vector that nothing but the task priority keeps back: it is delivered as soon as CR8 is below that.
-    pub fn held_back(&self) -> Option<u8> {
-        let class = self.irr.highest()? >> 4;
-        let serving = self.isr.highest().unwrap_or(0) >> 4;
-        (self.is_enabled() && serving < class && class <= self.cr8()).then_some(class)
+    /// The vector to inject next, if its class is above the processor's.
+    pub fn pending(&self) -> Option<u8> {
+        match self.waiting() {
+            Waiting::Deliverable(vector) => Some(vector),
+            _ => None,
+        }
     }
 
     /// The vector of [`Lapic::pending`] is being delivered: into service with it.
