@@ -267,7 +267,8 @@ impl VirtualCpu for Vmx {
         self.window(controls::INTERRUPT_WINDOW, wanted);
     }
     fn want_priority_below(&mut self, class: u8) {
-        write(Field::TprThreshold, class.into());
+        // Above CR8 the CPU would refuse the entry.
+        write(Field::TprThreshold, class.min(self.task_priority()).into());
     }
     fn want_nmi_window(&mut self) {
         self.window(controls::NMI_WINDOW, true);
