@@ -7,7 +7,6 @@ use domain::{Domain, Host};
 use mm::Platform;
 use mm::p2m::Kind;
 use std::sync::Arc;
-use xen_abi::arch_x86::X86_EMU_LAPIC;
 use xen_abi::domctl::*;
 use xen_abi::grant_table::{self as gt, MapGrantRef, UnmapGrantRef};
 use xen_abi::memory::*;
@@ -26,7 +25,6 @@ struct Pvh {
 impl Pvh {
     fn new() -> Pvh {
         let t = Tools::new();
-        t.h.hvm.store(true, std::sync::atomic::Ordering::Relaxed);
         let l1 = domain::alloc_page(t.h, &t.dom0).unwrap();
         let pin = t.mem.put(&MmuextOp {
             cmd: MMUEXT_PIN_L1_TABLE,
@@ -40,13 +38,9 @@ impl Pvh {
         )
         .unwrap();
         let free = t.h.with_heap(|h| h.free_pages());
-        let mut wish = Tools::wish(2);
-        wish.flags = CDF_HVM | CDF_HAP;
-        wish.arch.emulation_flags = X86_EMU_LAPIC;
-        let id = t.try_create(DomId(7), wish).unwrap();
+        let dom = t.create_pvh(2);
         let limit = MaxMem { max_memkb: 8192 };
-        t.domctl(&mut Domctl::with(MAX_MEM, id, limit)).unwrap();
-        let dom = t.h.domains().get(id).unwrap();
+        t.domctl(&mut Domctl::with(MAX_MEM, dom.id, limit)).unwrap();
         Pvh { t, dom, free, l1 }
     }
     fn free(&self) -> u64 {

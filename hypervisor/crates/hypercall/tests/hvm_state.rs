@@ -6,10 +6,9 @@ use domain::{Domain, Host};
 use mm::p2m::Kind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use xen_abi::arch_x86::X86_EMU_LAPIC;
 use xen_abi::domctl::*;
 use xen_abi::memory::*;
-use xen_abi::{DomId, Errno, GuestHandle, hvm, hypercall as nr};
+use xen_abi::{Errno, GuestHandle, hvm, hypercall as nr};
 
 /// A PVH domain of two vcpus and at most 8 MiB, and its machine.
 struct Pvh {
@@ -20,14 +19,9 @@ struct Pvh {
 impl Pvh {
     fn new() -> Pvh {
         let t = Tools::new();
-        t.h.hvm.store(true, Ordering::Relaxed);
-        let mut wish = Tools::wish(2);
-        wish.flags = CDF_HVM | CDF_HAP;
-        wish.arch.emulation_flags = X86_EMU_LAPIC;
-        let id = t.try_create(DomId(7), wish).unwrap();
+        let dom = t.create_pvh(2);
         let limit = MaxMem { max_memkb: 8192 };
-        t.domctl(&mut Domctl::with(MAX_MEM, id, limit)).unwrap();
-        let dom = t.h.domains().get(id).unwrap();
+        t.domctl(&mut Domctl::with(MAX_MEM, dom.id, limit)).unwrap();
         Pvh { t, dom }
     }
     fn populate(&self, order: u32, gfn: u64) {

@@ -2,24 +2,17 @@
 mod common;
 
 use common::Tools;
-use domain::{Domain, Host, PF_POLLING, Vcpu};
+use domain::{Domain, PF_POLLING, Vcpu};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use xen_abi::arch_x86::X86_EMU_LAPIC;
-use xen_abi::domctl::{CDF_HAP, CDF_HVM};
 use xen_abi::event_channel::{BIND_IPI, BindIpi};
 use xen_abi::sched::{POLL, Poll};
-use xen_abi::{DomId, GuestHandle, hypercall as nr};
+use xen_abi::{GuestHandle, hypercall as nr};
 
 /// A hardware-virtualised domain that has enabled its APIC, and its machine.
 fn pvh() -> (Tools, Arc<Domain>) {
     let t = Tools::new();
-    t.h.hvm.store(true, Ordering::Relaxed);
-    let mut wish = Tools::wish(1);
-    wish.flags = CDF_HVM | CDF_HAP;
-    wish.arch.emulation_flags = X86_EMU_LAPIC;
-    let id = t.try_create(DomId(7), wish).unwrap();
-    let dom = t.h.domains().get(id).unwrap();
+    let dom = t.create_pvh(1);
     let now = domain::hvm_vcpu::Now::default();
     let hvm = dom.vcpus[0].hvm.as_ref().unwrap();
     let _ = hvm.lapic.lock().mmio_write(0xf0, 4, 0x1ff, now);

@@ -2,6 +2,8 @@
 use super::{FakeHost, FlatMemory};
 use domain::{Domain, Host};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use xen_abi::arch_x86::X86_EMU_LAPIC;
 use xen_abi::domctl::{self, CreateDomain, Domctl, GetDomainInfo, MaxMem};
 use xen_abi::platform::{self, PlatformOp};
 use xen_abi::sysctl::Sysctl;
@@ -86,6 +88,16 @@ impl Tools {
     pub fn try_create(&self, id: DomId, wish: CreateDomain) -> Result<DomId, Errno> {
         let mut op = Domctl::with(domctl::CREATEDOMAIN, id, wish);
         self.domctl(&mut op).map(|_| op.domain)
+    }
+
+    /// A domain of the machine's virtualization with local APICs, in a machine that has it.
+    pub fn create_pvh(&self, vcpus: u32) -> Arc<Domain> {
+        self.h.hvm.store(true, Ordering::Relaxed);
+        let mut wish = Tools::wish(vcpus);
+        wish.flags = domctl::CDF_HVM | domctl::CDF_HAP;
+        wish.arch.emulation_flags = X86_EMU_LAPIC;
+        let id = self.try_create(DomId(7), wish).unwrap();
+        self.h.domains().get(id).unwrap()
     }
     /// A PV domain that may have 256 pages and has `pages`.
     pub fn create(&self, vcpus: u32, pages: u64) -> (Arc<Domain>, Vec<Mfn>) {
