@@ -50,10 +50,10 @@ pub fn deliver<C: VirtualCpu>(cpu: &mut C, dom: &Domain, v: &Vcpu, hvm: &HvmVcpu
     }
     let mut lapic = hvm.lapic.lock();
     let upcall = upcall_vector(dom);
-    let vector = match (upcall, lapic.waiting()) {
-        (Some(vector), _) | (None, Waiting::Deliverable(vector)) => vector,
-        (None, Waiting::HeldBack(class)) => return cpu.want_priority_below(class),
-        (None, Waiting::Nothing) => return,
+    let vector = match upcall.map_or_else(|| lapic.waiting(), Waiting::Deliverable) {
+        Waiting::Deliverable(vector) => vector,
+        Waiting::HeldBack(class) => return cpu.want_priority_below(class),
+        Waiting::Nothing => return,
     };
     if cpu.has_event() || cpu.in_shadow() || !cpu.interrupts_on() {
         // CR8 has nothing to say: the upcall is above all, and the APIC's vector is above CR8 already.
